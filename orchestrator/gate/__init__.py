@@ -1,0 +1,1 @@
+"""Who judges: the checks that a tree must pass."""

@@ -1,0 +1,1 @@
+"""The log of a run: append-only, durable, the only truth."""

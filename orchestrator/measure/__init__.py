@@ -1,0 +1,1 @@
+"""What counts: figures of a run, computed from journal entries alone."""
