@@ -22,6 +22,7 @@ from orchestrator.core.values import (
     MergedPatch,
     Patch,
     Span,
+    Subtask,
     SubtaskId,
     TreeId,
     Usage,
@@ -61,6 +62,25 @@ class ChatModel(Protocol):
 
     async def complete(self, prompt: Prompt, meter: Meter) -> Completion:
         """Answer one prompt. Raises `BackendError`; a refusal or a cut reply is a result, not an error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Splitting:
+    """What a task became. `problem` is None when `subtasks` hold."""
+
+    subtasks: tuple[Subtask, ...] = ()
+    problem: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    exchanges: tuple[Exchange, ...] = ()
+    bodies: Bodies = field(default_factory=dict)
+
+
+class Splitter(Protocol):
+    """Turns the task into subtasks, by rule or by asking a model."""
+
+    async def split(self, base: CommitId, seed: int) -> Splitting:
+        """Split at a commit. A task that cannot be split is an answer; a file that is wrong raises `SpecError`."""
         ...
 
 
