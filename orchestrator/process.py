@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _CHUNK = 65_536
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ async def run_command(
     try:
         async with asyncio.timeout(timeout_s):
             await _read(process, kept)
+            await process.wait()
     except TimeoutError:
         timed_out = True
     finally:
@@ -95,13 +97,16 @@ async def _read(process: asyncio.subprocess.Process, kept: _Tail) -> None:
     if stream is None:
         return
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_end_group(process))
+        watch = tasks.create_task(_end_group(process))
         while chunk := await stream.read(_CHUNK):
             kept.feed(chunk)
+        watch.cancel()
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
-    await process.wait()
+    """Wait for the leader itself: `Process.wait` waits for the pipe as well, which a background child keeps open."""
+    while process.returncode is None:
+        await asyncio.sleep(_POLL_S)
     _kill_group(process.pid)
 
 

@@ -1,0 +1,128 @@
+"""Figures as tables for a terminal: the summary of a run, the list of runs, a plan. Each takes numbers, returns a renderable."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.core.transitions import Phase
+from orchestrator.measure.summary import SubtaskSummary, Summary
+from orchestrator.views.text import clean, count, dollars, percent, plural, seconds
+
+_STYLES = {Phase.MERGED: "green", Phase.ABANDONED: "red"}
+
+
+def summary_table(summary: Summary, *, branch: str) -> RenderableType:
+    """Everything that a person wants to know when a run has ended."""
+    usage, simulated = summary.usage, summary.is_simulated
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    cached = f", {count(usage.cached_input_tokens)} of the input cached" if usage.cached_input_tokens else ""
+    tokens = f"{count(usage.input_tokens)} in, {count(usage.output_tokens)} out{cached}"
+    rows: list[tuple[str, str | Text]] = [
+        ("subtasks", _subtasks(summary)),
+        ("attempts", _attempts(summary)),
+        ("tokens", f"{tokens}{' (counted from the simulated texts)' if simulated else ''}"),
+        ("cost", dollars(usage.cost_usd, is_simulated=simulated)),
+        ("lines", _lines(summary)),
+        ("yield", _yield(summary)),
+        ("wall time", f"{seconds(summary.wall_s)}, {_busy(summary)}"),
+        ("multiplier", _multiplier(summary)),
+        ("result", f"branch {branch} at {summary.head[:10]}" if summary.merged else "nothing was integrated"),
+    ]
+    for name, value in rows:
+        grid.add_row(name, value)
+    return Group(Rule(f"{summary.spec} · {summary.run}", style="dim"), grid)
+
+
+def _subtasks(summary: Summary) -> Text:
+    text = Text(f"{summary.merged} merged", style="green" if summary.merged else "")
+    text.append(f", {summary.abandoned} abandoned", style="red" if summary.abandoned else "default")
+    open_ones = summary.subtasks - summary.merged - summary.abandoned
+    text.append(f", {open_ones} still open" if open_ones else "", style="yellow")
+    return text.append(f" of {summary.subtasks}", style="default")
+
+
+def _attempts(summary: Summary) -> str:
+    rework = f", {summary.reworks} redone after a conflict" if summary.reworks else ""
+    return f"{summary.attempts}{rework}; first-pass rate {percent(summary.first_pass_rate)}"
+
+
+def _lines(summary: Summary) -> str:
+    return (
+        f"{count(summary.proposed_lines)} proposed → {count(summary.gated_lines)} gated → "
+        f"{count(summary.integrated_lines)} integrated ({count(summary.retained_lines)} retained)"
+    )
+
+
+def _yield(summary: Summary) -> str:
+    value = summary.retained_per_1k_output_tokens
+    return "–" if value is None else f"{value:.1f} retained lines per 1,000 output tokens"
+
+
+def _busy(summary: Summary) -> str:
+    busy = summary.average_agents_busy
+    return (
+        f"{busy:.1f} of {plural(summary.agents, 'agent')} busy on average" if busy is not None else "no agent was busy"
+    )
+
+
+def _multiplier(summary: Summary) -> str:
+    if summary.multiplier is None:
+        return "–"
+    if summary.is_one_agent_measured:
+        return f"{summary.multiplier:.1f} × one agent (measured: {seconds(summary.one_agent_s)} in run {summary.one_agent_run})"
+    return f"{summary.multiplier:.1f} × one agent (estimated: this run's work laid end to end takes {seconds(summary.one_agent_s)})"
+
+
+def subtask_table(rows: Iterable[SubtaskSummary]) -> Table:
+    """A row for each subtask."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("subtask", overflow="fold")
+    table.add_column("phase")
+    for header in ("tries", "redone", "tokens out", "lines", "agent time"):
+        table.add_column(header, justify="right")
+    table.add_column("why", style="dim", overflow="fold")
+    for row in rows:
+        table.add_row(
+            Text(clean(row.id)),
+            Text(row.phase.value, style=_STYLES.get(row.phase, "yellow")),
+            str(row.attempts),
+            str(row.reworks),
+            count(row.usage.output_tokens),
+            f"+{row.added_lines}",
+            seconds(row.generate_s),
+            Text(clean(row.reason.replace("_", " "))),
+        )
+    return table
+
+
+def runs_table(summaries: Sequence[Summary], states: Sequence[str]) -> Table:
+    """A row for each run; `states` says how each stands (running, completed, can be resumed)."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for header, justify in (
+        ("run", "left"),
+        ("backend", "left"),
+        ("agents", "right"),
+        ("merged", "right"),
+        ("tokens out", "right"),
+        ("cost", "right"),
+        ("wall", "right"),
+        ("state", "left"),
+    ):
+        table.add_column(header, justify=justify, no_wrap=header == "run")  # type: ignore[arg-type]
+    for each, state in zip(summaries, states, strict=True):
+        table.add_row(
+            each.run,
+            each.backend,
+            str(each.agents),
+            f"{each.merged}/{each.subtasks}",
+            count(each.usage.output_tokens),
+            dollars(each.usage.cost_usd, is_simulated=each.is_simulated),
+            seconds(each.wall_s),
+            state,
+        )
+    return table
