@@ -34,10 +34,15 @@ Bodies = Mapping[Digest, bytes]
 
 @dataclass(slots=True)
 class Meter:
-    """What a running effect shows of itself: plain counters that a view may poll; nothing is journaled from them."""
+    """What a running effect shows of itself: plain counters that a view may poll; nothing is journaled from them.
+
+    `waits` is for the backend around a chat model: where the model had to wait, `started_s` on the clock; it becomes
+    the `spans` of the generation.
+    """
 
     output_tokens: int = 0
     note: str = ""
+    waits: list[Span] = field(default_factory=list)
 
 
 class Clock(Protocol):

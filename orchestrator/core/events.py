@@ -42,7 +42,7 @@ class RunStarted(Value):
     """What this run is: enough to go on with it in another process, and to compare it with another run.
 
     `backend` is the name that the user sees; `backend_digest` covers all its settings. `spec_digest` covers the task
-    file as validated. `config` is the backend's configuration as JSON text, for the record and for `resume`.
+    file as validated. `config` is the file of the backend's configuration.
     """
 
     kind: Literal["run_started"] = "run_started"
@@ -54,6 +54,7 @@ class RunStarted(Value):
     base: CommitId
     backend: str
     backend_digest: Digest
+    config: str = ""
     is_simulated: bool
     seed: int
     limits: Limits

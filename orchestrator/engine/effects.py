@@ -1,8 +1,208 @@
+"""The four verbs: split, generate, judge, integrate. Each takes one job and returns one outcome.
+
+Nothing here touches the state or the journal. What is expected to fail is an outcome; an exception is a bug, or
+something outside that is broken, and it ends the run.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from orchestrator.core.events import Outcome
-from orchestrator.ports import Bodies
+from typing import TypeVar, assert_never
+
+from orchestrator.core.chat import Draw, Prompt
+from orchestrator.core.events import (
+    AttemptFailed,
+    BatchMerged,
+    BatchRejected,
+    Outcome,
+    PatchJudged,
+    PatchProposed,
+    SplitFailed,
+    SplitFinished,
+)
+from orchestrator.core.globs import select_sorted
+from orchestrator.core.policy import refusal
+from orchestrator.core.prompt import build_prompt, choose_files
+from orchestrator.core.skills import Skill
+from orchestrator.core.values import Check, CommitId, Exchange, Failure, Span, SubtaskId, Verdict
+from orchestrator.engine.jobs import GenerateJob, IntegrateJob, Job, JudgeJob, SplitJob
+from orchestrator.ports import (
+    Backend,
+    Bodies,
+    Clock,
+    Gate,
+    Judgement,
+    Meter,
+    Splitter,
+    Trees,
+    Trunk,
+    Workspace,
+    Workspaces,
+)
+
+_NO_CHANGE = "The answer left every file as it was. Make the change that the subtask asks for."
+
+
 @dataclass(frozen=True, slots=True)
 class Occurrence:
+    """An outcome, when it became known, and the bodies that it names."""
+
     at: float
     outcome: Outcome
     bodies: Bodies = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ports that the four verbs act through."""
+
+    splitter: Splitter
+    backend: Backend
+    workspaces: Workspaces
+    trees: Trees
+    gate: Gate
+    trunk: Trunk
+    clock: Clock
+    skills: Mapping[str, Skill] = field(default_factory=dict)
+    protected: Sequence[str] = ()
+
+
+class Effects:
+    """Performs jobs. `meters` shows what runs at this moment, by subtask, for views to poll."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.meters: dict[SubtaskId, Meter] = {}
+
+    async def perform(self, job: Job) -> Occurrence:
+        """Act, and say what came of it."""
+        match job:
+            case SplitJob():
+                return await self._split(job)
+            case GenerateJob():
+                return await self._generate(job)
+            case JudgeJob():
+                return await self._judge(job)
+            case IntegrateJob():
+                return await self._integrate(job)
+            case _:
+                assert_never(job)
+
+    def _occurred(self, outcome: Outcome, bodies: Bodies | None = None) -> Occurrence:
+        return Occurrence(self._world.clock.now(), outcome, bodies or {})
+
+    async def _split(self, job: SplitJob) -> Occurrence:
+        made = await self._world.splitter.split(job.base, job.seed)
+        if made.problem is not None:
+            failed = SplitFailed(detail=made.problem, usage=made.usage, exchanges=made.exchanges)
+            return self._occurred(failed, made.bodies)
+        finished = SplitFinished(subtasks=made.subtasks, usage=made.usage, exchanges=made.exchanges)
+        return self._occurred(finished, made.bodies)
+
+    async def _generate(self, job: GenerateJob) -> Occurrence:
+        world, name = self._world, job.subtask.id
+        meter = self.meters[name] = Meter()
+        started = world.clock.now()
+        skills = [world.skills[skill] for skill in job.subtask.skills]
+        used = tuple((skill.name, skill.digest) for skill in skills)
+        try:
+            async with world.workspaces.open(job.base) as workspace:
+                prompt = await _prompt(job, workspace, skills)
+                opened = world.clock.now()
+                made = await world.backend.generate(prompt, workspace, meter)
+                answered = world.clock.now()
+                patch = await workspace.patch() if made.failure is None else None
+        finally:
+            del self.meters[name]
+        before = opened - started
+        spans = (
+            Span(name="prepare", started_s=0.0, duration_s=before),
+            *(_later(span, before) for span in made.spans),
+            Span(name="commit", started_s=answered - started, duration_s=world.clock.now() - answered),
+        )
+        exchanges = tuple(_later(exchange, before) for exchange in made.exchanges)
+        if patch is not None and patch.changes:
+            proposed = PatchProposed(
+                subtask=name,
+                attempt=job.attempt,
+                patch=patch,
+                usage=made.usage,
+                exchanges=exchanges,
+                spans=spans,
+                skills=used,
+            )
+            return self._occurred(proposed, made.bodies)
+        failed = AttemptFailed(
+            subtask=name,
+            attempt=job.attempt,
+            failure=made.failure or Failure(reason="no_change", feedback=_NO_CHANGE),
+            usage=made.usage,
+            exchanges=exchanges,
+            spans=spans,
+            skills=used,
+        )
+        return self._occurred(failed, made.bodies)
+
+    async def _judge(self, job: JudgeJob) -> Occurrence:
+        judged = await self._verdict(job)
+        event = PatchJudged(subtask=job.subtask.id, attempt=job.attempt, verdict=judged.verdict)
+        return self._occurred(event, judged.bodies)
+
+    async def _verdict(self, job: JudgeJob) -> Judgement:
+        refused = refusal(job.stacked.patch, job.subtask.writable, self._world.protected)
+        if refused is not None:
+            return Judgement(refused)
+        stack = await self._world.trunk.stack([job.stacked], job.onto)
+        if stack.conflicts:
+            feedback = stack.conflicts[0].feedback
+            return Judgement(Verdict(passed=False, reason="conflict", feedback=feedback))
+        return await self._gate(stack.head, job.subtask.checks)
+
+    async def _gate(self, commit: CommitId, checks: Sequence[Check]) -> Judgement:
+        world = self._world
+        asked = world.clock.now()
+        async with world.trees.lease(commit, world.protected) as tree:
+            tree_s = world.clock.now() - asked
+            judged = await world.gate.judge(tree, checks)
+        return Judgement(judged.verdict.model_copy(update={"tree_s": tree_s}), judged.bodies)
+
+    async def _integrate(self, job: IntegrateJob) -> Occurrence:
+        trunk = self._world.trunk
+        stack = await trunk.stack(job.stacked, job.onto)
+        if not stack.merged:
+            verdict = Verdict(
+                passed=False, reason="conflict", feedback="Nothing in this batch fits the trunk any more."
+            )
+            return self._occurred(BatchRejected(batch=job.batch, verdict=verdict, conflicts=stack.conflicts))
+        judged = await self._gate(stack.head, job.checks)
+        if not judged.verdict.passed:
+            rejected = BatchRejected(batch=job.batch, verdict=judged.verdict, conflicts=stack.conflicts)
+            return self._occurred(rejected, judged.bodies)
+        await trunk.advance(job.onto, stack.head)
+        merged = BatchMerged(
+            batch=job.batch,
+            head=stack.head,
+            tree=stack.tree,
+            merged=stack.merged,
+            conflicts=stack.conflicts,
+            retained_lines=await trunk.retained_lines(job.base, stack.head),
+            verdict=judged.verdict,
+        )
+        return self._occurred(merged, judged.bodies)
+
+
+_Timed = TypeVar("_Timed", Span, Exchange)
+
+
+def _later(part: _Timed, seconds: float) -> _Timed:
+    """The backend counts from its own start; the journal counts from the attempt's."""
+    return part.model_copy(update={"started_s": part.started_s + seconds})
+
+
+async def _prompt(job: GenerateJob, workspace: Workspace, skills: Sequence[Skill]) -> Prompt:
+    subtask = job.subtask
+    paths = await workspace.paths()
+    globs = (*subtask.writable, *subtask.context)
+    files = await workspace.read(dict.fromkeys(path for glob in globs for path in select_sorted(paths, glob)))
+    selection = choose_files(files, subtask.writable, subtask.context, subtask.context_tokens)
+    draw = Draw(seed=job.seed, subtask=subtask.id, attempt=job.attempt, draw=job.draw)
+    return build_prompt(subtask, selection, skills, job.failures, draw)

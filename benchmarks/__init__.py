@@ -1,0 +1,1 @@
+"""Benchmarks: each prints its figure beside a reference from the same run, since only the ratio means anything."""
