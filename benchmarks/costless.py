@@ -1,6 +1,6 @@
 """A world that costs nothing: every port answered by a counter. What is left is what the program itself costs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,13 +36,13 @@ class CostlessWorkspace:
 
 class CostlessWorkspaces:
     @asynccontextmanager
-    async def open(self, at: CommitId):
+    async def open(self, at: CommitId) -> AsyncIterator[CostlessWorkspace]:
         yield CostlessWorkspace(at)
 
 
 class CostlessTrees:
     @asynccontextmanager
-    async def lease(self, commit: CommitId, protected: Sequence[str]):  # noqa: ARG002 - there is no tree
+    async def lease(self, commit: CommitId, protected: Sequence[str]) -> AsyncIterator[Path]:  # noqa: ARG002 - there is no tree
         yield Path("/")
 
 

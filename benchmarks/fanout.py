@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.costless import CostlessGate, CostlessTrees, CostlessTrunk, CostlessWorkspaces
@@ -87,7 +88,7 @@ def trivial(number: int) -> Subtask:
 
 async def orchestrated(size: int, agents: int, journal: Journal) -> None:
     clock, base = SystemClock(), CommitId("0")
-    stub = StubModel(StubProfile(time_scale=0), clock, lambda subtask: None)
+    stub = StubModel(StubProfile(time_scale=0), clock, lambda _: None)
     backend = EditingBackend(ResilientModel(stub, ResilienceSettings(), clock), clock)
     world = World(
         splitter=_Split(tuple(trivial(number) for number in range(size))),
@@ -124,7 +125,7 @@ async def orchestrated(size: int, agents: int, journal: Journal) -> None:
 
 def durable(size: int, agents: int) -> Cost:
     with tempfile.TemporaryDirectory() as folder, SqliteJournal(Path(folder) / "journal.sqlite") as journal:
-        return measured(lambda: orchestrated(size, agents, journal))
+        return measured(partial(orchestrated, size, agents, journal))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,12 +135,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     durable(50, options.agents)  # imports and caches are not what is measured
     print(f"CPU a subtask, {options.agents} agents, zero latency (ms)\n")
-    print(f"{'subtasks':>9} {'bare asyncio':>13} {'in memory':>10} {'durable':>8} {'durable/bare':>13} {'events':>7}/s {'peak MB':>8}")
+    print(
+        f"{'subtasks':>9} {'bare asyncio':>13} {'in memory':>10} {'durable':>8} {'durable/bare':>13} {'events':>7}/s {'peak MB':>8}"
+    )
     per_subtask = []
+    agents = options.agents
     for size in options.sizes:
-        agents = options.agents
-        reference = measured(lambda size=size: bare(size, agents))
-        memory = measured(lambda size=size: orchestrated(size, agents, MemoryJournal()))
+        reference = measured(partial(bare, size, agents))
+        memory = measured(partial(orchestrated, size, agents, MemoryJournal()))
         disk = durable(size, agents)
         each = [1000 * cost.cpu_s / size for cost in (reference, memory, disk)]
         per_subtask.append(each[2])
@@ -150,7 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{4.1 * size / disk.wall_s:>7,.0f}   {peak:>8.0f}"
         )
     growth = per_subtask[-1] / per_subtask[0]
-    print(f"\nfrom {options.sizes[0]:,} to {options.sizes[-1]:,} subtasks the cost of one changes by a factor of {growth:.2f}")
+    print(
+        f"\nfrom {options.sizes[0]:,} to {options.sizes[-1]:,} subtasks the cost of one changes by a factor of {growth:.2f}"
+    )
     return 0
 
 

@@ -105,7 +105,7 @@ async def _read(process: asyncio.subprocess.Process, kept: _Tail) -> None:
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
     """Wait for the leader itself: `Process.wait` waits for the pipe as well, which a background child keeps open."""
-    while process.returncode is None:
+    while process.returncode is None:  # noqa: ASYNC110 — asyncio has no event for it
         await asyncio.sleep(_POLL_S)
     _kill_group(process.pid)
 

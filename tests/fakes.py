@@ -203,6 +203,8 @@ class MemoryTrunk:
         while head != old:
             if head is None:
                 return None
-            found.append(MergedPatch(subtask=self.repository.subtasks[head], commit=head, added_lines=0, deleted_lines=0))
+            found.append(
+                MergedPatch(subtask=self.repository.subtasks[head], commit=head, added_lines=0, deleted_lines=0)
+            )
             head = self.repository.parents[head]
         return found[::-1]

@@ -40,16 +40,34 @@ CHECK = Check(name="tests", argv=("true",))
 
 def subtask(name, needs=(), attempts=3, weight=1.0):
     return Subtask(
-        id=name, title=name, instruction="do", writable=(f"{name}.py",), needs=tuple(needs), max_attempts=attempts,
-        weight=weight, checks=(CHECK,),
+        id=name,
+        title=name,
+        instruction="do",
+        writable=(f"{name}.py",),
+        needs=tuple(needs),
+        max_attempts=attempts,
+        weight=weight,
+        checks=(CHECK,),
     )
 
 
 def run_started(agents=4, gate_slots=2, seed=0, max_batch=16, **limits):
     return RunStarted(
-        run="r", spec_name="s", spec_path="s.yaml", spec_digest="d", repo="repo", base="base", backend="fake",
-        backend_digest="d", is_simulated=True, seed=seed, limits=Limits(agents=agents, gate_slots=gate_slots, **limits),
-        gate=GateSettings(), integration_checks=(), max_batch=max_batch, version="0",
+        run="r",
+        spec_name="s",
+        spec_path="s.yaml",
+        spec_digest="d",
+        repo="repo",
+        base="base",
+        backend="fake",
+        backend_digest="d",
+        is_simulated=True,
+        seed=seed,
+        limits=Limits(agents=agents, gate_slots=gate_slots, **limits),
+        gate=GateSettings(),
+        integration_checks=(),
+        max_batch=max_batch,
+        version="0",
     )
 
 
@@ -132,14 +150,16 @@ class SimulatedEffects:
     def clash(self, name, base, onto):
         """A sibling that it clashes with came in after it began."""
         before, now = self.known.get(base, []), self.known.get(onto, self.ledger.trunk)
-        return any(other in self.fate(name).clashes for other, _ in now[len(before):])
+        return any(other in self.fate(name).clashes for other, _ in now[len(before) :])
 
     async def judge(self, job):
         fate = self.fate(job.subtask.id)
         self.known[self.ledger.head] = list(self.ledger.trunk)
         await asyncio.sleep(fate.judge_s)
         self.ledger.gates += 1
-        draw = self.draws.get(job.subtask.id, len(job.stacked.trailers) and int(job.stacked.trailers["Orchestrate-Attempt"]))
+        draw = self.draws.get(
+            job.subtask.id, len(job.stacked.trailers) and int(job.stacked.trailers["Orchestrate-Attempt"])
+        )
         if self.clash(job.subtask.id, job.stacked.patch.base, job.onto):
             verdict = Verdict(passed=False, reason="conflict", feedback="clash")
         elif draw in fate.rejected:
@@ -173,7 +193,11 @@ class SimulatedEffects:
         self.known[head] = list(self.ledger.trunk)
         merged = tuple(MergedPatch(subtask=n, commit=f"m-{n}", added_lines=3, deleted_lines=0) for n in kept)
         return BatchMerged(
-            batch=job.batch, head=head, tree=head, merged=merged, conflicts=conflicts,
+            batch=job.batch,
+            head=head,
+            tree=head,
+            merged=merged,
+            conflicts=conflicts,
             retained_lines=3 * len(self.ledger.trunk),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from orchestrator.core import globs
 from orchestrator.core.filling import Filler
 from orchestrator.core.items import Problems
-from orchestrator.core.spec import CommandSpec, TaskSpec
+from orchestrator.core.spec import TaskSpec
 from orchestrator.core.templates import scope, task_fields
 from orchestrator.core.values import Check, GateSettings, Subtask
 
@@ -24,26 +24,19 @@ def gate_settings(spec: TaskSpec) -> GateSettings:
     return GateSettings(setup=setup, protected=spec.gate.protected, env=spec.gate.env, python=spec.gate.python)
 
 
-def integration_checks(spec: TaskSpec, subtasks: Sequence[Subtask]) -> tuple[Check, ...]:
+def integration_checks(spec: TaskSpec, subtasks: Sequence[Subtask] = ()) -> tuple[Check, ...]:
     """Return what judges the integrated tree: `integration_gate`, or every different check of the subtasks.
 
-    Checks that share a name and differ get the subtask's id added. For a planned task, whose subtasks are not known
-    yet, it is those of gate.checks that do not depend on `item`. Raises `SplitError`.
+    Checks that share a name and differ get the subtask's id added. Without `integration_gate` and subtasks there is
+    none: whoever integrates then takes the checks of what is integrated. Raises `SplitError`.
     """
+    if spec.integration_gate is None:
+        return _united(subtasks)
     problems = Problems()
     filler = Filler(scope({}, task_fields(spec.name, spec.description)), "", problems)
-    if spec.integration_gate is not None:
-        checks = filler.checks(("integration_gate", "checks"), spec.integration_gate.checks)
-        problems.raise_any()
-        return checks
-    if spec.split.plan is not None:
-        return filler.checks(("gate", "checks"), [command for command in spec.gate.checks if not _needs_item(command)])
-    return _united(subtasks)
-
-
-def _needs_item(command: CommandSpec) -> bool:
-    parts = [command.run] if isinstance(command.run, str) else [*command.run]
-    return any("item" in part for part in (*parts, *command.env.values()) if "{" in part)
+    checks = filler.checks(("integration_gate", "checks"), spec.integration_gate.checks)
+    problems.raise_any()
+    return checks
 
 
 def _united(subtasks: Sequence[Subtask]) -> tuple[Check, ...]:

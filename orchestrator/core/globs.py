@@ -20,6 +20,7 @@ from wcmatch import glob
 
 _FLAGS = glob.FORCEUNIX | glob.GLOBSTAR | glob.DOTGLOB
 _MAGIC = re.compile(r"[*?\[]")
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _WILDCARDS = re.compile(r"\*+")
 # A regular expression with k wildcards takes up to n^k steps on a path of n characters; patterns also come from models.
 _MAX_WILDCARDS = 6
@@ -80,7 +81,7 @@ def select_sorted(paths: Sequence[str], pattern: str) -> list[str]:
         if not paths[index].startswith(prefix):
             break
         found.append(paths[index])
-    return select(found, (pattern,))
+    return select(found, (pattern,)) if found else []
 
 
 def problem_in(pattern: str) -> str | None:
@@ -110,7 +111,7 @@ def _syntax_problem(pattern: str) -> str | None:
         return "begins with `!`, which is not supported; use `exclude`, or name what you want"
     if re.search(r"\{[^{}]*,[^{}]*\}", pattern):
         return "has braces, which are not expanded; write one pattern for each alternative"
-    if any(ord(character) < 32 or 0xD800 <= ord(character) < 0xE000 for character in pattern):
+    if _NO_TEXT.search(pattern):
         return "has a control character or one that is not Unicode text; take it out"
     if len(_WILDCARDS.findall(pattern)) > _MAX_WILDCARDS:
         return f"has more than {_MAX_WILDCARDS} wildcards; write several simpler patterns"

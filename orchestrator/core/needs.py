@@ -11,13 +11,13 @@ _MAX_CYCLES = 20
 _MAX_COMPARED = 1_000
 
 
-def hint(wrong: str, known: Iterable[str]) -> str:
+def hint(wrong: str, known: Iterable[str], prefix: str = "") -> str:
     """Return "; did you mean `x`?" when one of the known names is close, else what there is."""
     names = [str(name) for name in known]
     close = get_close_matches(wrong, names[:_MAX_COMPARED], n=1, cutoff=0.6)
     if close:
-        return f"; did you mean `{close[0]}`?"
-    shown = ", ".join(f"`{name}`" for name in names[:12])
+        return f"; did you mean `{prefix}{close[0]}`?"
+    shown = ", ".join(f"`{prefix}{name}`" for name in names[:12])
     rest = f" and {len(names) - 12:,} more" if len(names) > 12 else ""
     return f"; there is {shown}{rest}" if shown else "; there is none"
 

@@ -151,7 +151,12 @@ def _made(spec: TaskSpec, draft: _Draft, listing: Listing, problems: Problems) -
     draft.needs = [(where, SubtaskId(normal_id(text))) for where, text in filler.texts(*draft.field("needs"))]
     title_text = filler.text(title_where, title) if title is not None else draft.default_title
     skills = filler.texts(*draft.field("skills"))
-    checks = filler.checks(*commands_of(spec, draft.field("gate")))
+    commands = commands_of(spec, draft.field("gate"))
+    checks = filler.checks(*commands)
+    if not commands[1]:
+        problems.add(
+            commands[0], "there are no checks, so nothing would judge the result; name at least one", draft.item.label
+        )
     if filler.failed or not writable or not instruction or title_text is None:
         return None
     chosen = [text for _, text in writable]

@@ -149,8 +149,11 @@ def _syntax(error: TemplateSyntaxError) -> str:
     return f"this is not valid Jinja2: {str(error.message).rstrip('.')}"
 
 
+@lru_cache(maxsize=4_096)
 def words(line: str) -> tuple[str, ...]:
     """Split a command line as a shell would, each `{{ … }}` in one piece. Raises `TemplateFault`."""
+    if "\0" in line:
+        raise TemplateFault("the command holds a NUL character; take it out")
     pieces: list[str] = []
     masked: list[str] = []
     try:
@@ -158,7 +161,7 @@ def words(line: str) -> tuple[str, ...]:
             if kind == "data":
                 masked.append(text)
                 continue
-            # NUL cannot come from a YAML file, and shlex takes it for a letter: it stands for a piece of template.
+            # No text of ours holds a NUL, and shlex takes it for a letter: it stands for a piece of template.
             masked.append(f"\0{len(pieces)}\0")
             pieces.append(text)
         parts = shlex.split("".join(masked))

@@ -71,9 +71,13 @@ class RunFolder:
         except EnvironmentFault:
             return True
 
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.lstat().st_size for file in self.path.rglob("*") if not file.is_dir())
+
     def remove(self) -> int:
         """Delete everything of the run; return how many bytes that were."""
-        size = sum(file.lstat().st_size for file in self.path.rglob("*") if not file.is_dir())
+        size = self.size()
         shutil.rmtree(self.path)
         return size
 

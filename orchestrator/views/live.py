@@ -38,7 +38,7 @@ class LiveView:
     """Renders the state that the driver changes; hand `observe` to the driver, and this to a `rich.live.Live`."""
 
     state: RunState
-    meters: Mapping[str, Meter]
+    meters: Mapping[SubtaskId, Meter]
     clock: Clock
     notice: str = ""
     _since: dict[str, float] = field(default_factory=dict)

@@ -26,7 +26,9 @@ async def test_events_and_bodies_come_back_as_they_were(tmp_path):
         await journal.append([(3.0, RunFinished(reason="drained"))], {})
     with SqliteJournal(tmp_path / "j.sqlite") as journal:
         assert [(e.seq, e.at, e.event) for e in journal.entries()] == [
-            (1, 1.5, EVENTS[0][1]), (2, 2.0, EVENTS[1][1]), (3, 3.0, RunFinished(reason="drained")),
+            (1, 1.5, EVENTS[0][1]),
+            (2, 2.0, EVENTS[1][1]),
+            (3, 3.0, RunFinished(reason="drained")),
         ]
         assert journal.body(digest_of(body)) == body
         assert journal.body(digest_of(b"unknown")) is None
@@ -49,7 +51,10 @@ async def test_only_the_owner_can_read_prompts_and_replies(tmp_path):
 
 def test_a_file_that_is_no_journal_is_refused_with_its_name(tmp_path):
     (tmp_path / "j.sqlite").write_text("not a database, but long enough to be looked at" * 40)
-    with pytest.raises((JournalError, EnvironmentFault), match=r"j\.sqlite"), JournalReader(tmp_path / "j.sqlite") as reader:
+    with (
+        pytest.raises((JournalError, EnvironmentFault), match=r"j\.sqlite"),
+        JournalReader(tmp_path / "j.sqlite") as reader,
+    ):
         list(reader.entries())
     with pytest.raises(EnvironmentFault, match="no journal"):
         JournalReader(tmp_path / "missing.sqlite")

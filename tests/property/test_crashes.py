@@ -113,7 +113,11 @@ def test_whenever_it_dies_the_same_subtasks_are_merged_and_no_patch_is_paid_twic
     assert {n: s.phase for n, s in state.subtasks.items()} == {n: s.phase for n, s in calm.subtasks.items()}
     merged = [name for name, _ in ledger.trunk]
     assert len(merged) == len(set(merged))
-    proposed = [(e.event.subtask, state.subtasks[e.event.subtask].spec.id, e.event.attempt) for e in entries if isinstance(e.event, PatchProposed)]
+    proposed = [
+        (e.event.subtask, state.subtasks[e.event.subtask].spec.id, e.event.attempt)
+        for e in entries
+        if isinstance(e.event, PatchProposed)
+    ]
     assert len(proposed) == len(set(proposed))
     paid_for_a_patch = [(e.event.subtask, e.event.patch.base) for e in entries if isinstance(e.event, PatchProposed)]
     assert len(paid_for_a_patch) <= sum(len(s.failures) + 1 for s in state.subtasks.values())

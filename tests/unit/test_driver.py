@@ -93,7 +93,12 @@ def test_feedback_of_the_failed_try_reaches_the_next_one():
 
 
 def test_a_subtask_that_never_passes_is_abandoned_and_takes_its_dependents_along():
-    subtasks = [subtask("bad", attempts=2), subtask("child", needs=["bad"]), subtask("grandchild", needs=["child"]), subtask("ok")]
+    subtasks = [
+        subtask("bad", attempts=2),
+        subtask("child", needs=["bad"]),
+        subtask("grandchild", needs=["child"]),
+        subtask("ok"),
+    ]
     entries, ledger, reason = simulate(subtasks, {"bad": Fate(rejected={1, 2, 3})})
     assert reason == "completed"
     found = phases(entries)
@@ -135,7 +140,9 @@ def test_a_first_interrupt_drains_and_journals_an_orderly_end():
         if isinstance(entry.event, PatchProposed):
             stop.request()
 
-    entries, ledger, reason = simulate([subtask(f"s{n}") for n in range(10)], agents=3, stop=stop, observers=[after_the_first_patch])
+    entries, ledger, reason = simulate(
+        [subtask(f"s{n}") for n in range(10)], agents=3, stop=stop, observers=[after_the_first_patch]
+    )
     assert reason == "drained"
     assert entries[-1].event == RunFinished(reason="drained")
     stopped_at = next(entry.at for entry in entries if isinstance(entry.event, PatchProposed))

@@ -48,7 +48,9 @@ async def test_a_command_that_does_not_exist_is_a_broken_gate_and_says_what_to_d
 async def test_no_key_of_the_caller_reaches_a_check(tmp_path, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-secret")
     code = "import os; print(sorted(os.environ)); assert 'ANTHROPIC_API_KEY' not in os.environ"
-    judged = await gate(env={"MODE": "ci"}).judge(tmp_path, [check("env", code + "; assert os.environ['MODE'] == 'ci'")])
+    judged = await gate(env={"MODE": "ci"}).judge(
+        tmp_path, [check("env", code + "; assert os.environ['MODE'] == 'ci'")]
+    )
     assert judged.verdict.passed, judged.bodies
 
 

@@ -112,11 +112,15 @@ def test_a_batch_outcome_must_speak_of_that_batch_and_its_members():
 
 
 def test_a_process_that_took_over_puts_everything_one_phase_back():
-    state = play(state_with(subtask("g"), subtask("j"), subtask("m")), *(
-        event
-        for name, events in (("g", 1), ("j", 3), ("m", 4))
-        for event in [each.model_copy(update={"subtask": name}) for each in LIFE[:4]][:events]
-    ), BatchStarted(batch=1, members=("m",), onto="base"))
+    state = play(
+        state_with(subtask("g"), subtask("j"), subtask("m")),
+        *(
+            event
+            for name, events in (("g", 1), ("j", 3), ("m", 4))
+            for event in [each.model_copy(update={"subtask": name}) for each in LIFE[:4]][:events]
+        ),
+        BatchStarted(batch=1, members=("m",), onto="base"),
+    )
     state.apply(RunResumed(limits=Limits(), version="0"), 0.0)
     assert [each.phase for each in state.subtasks.values()] == [Phase.WAITING, Phase.PROPOSED, Phase.ACCEPTED]
     assert state.queue.peek() == ("m",)
@@ -153,13 +157,27 @@ def test_unknown_added_to_anything_stays_unknown():
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(max_size=30)
-usages = st.builds(Usage, requests=st.integers(0, 9), input_tokens=st.none() | st.integers(0, 10**9), cost_usd=st.none() | floats)
+usages = st.builds(
+    Usage, requests=st.integers(0, 9), input_tokens=st.none() | st.integers(0, 10**9), cost_usd=st.none() | floats
+)
 exchanges = st.builds(
-    Exchange, prompt=texts, reply=st.none() | texts, stop_reason=st.sampled_from(["end_turn", "refusal", None]),
-    usage=usages, started_s=floats, duration_s=floats,
+    Exchange,
+    prompt=texts,
+    reply=st.none() | texts,
+    stop_reason=st.sampled_from(["end_turn", "refusal", None]),
+    usage=usages,
+    started_s=floats,
+    duration_s=floats,
 )
 failures = st.builds(Failure, reason=st.sampled_from(["refused", "truncated"]), feedback=texts)
-verdicts = st.builds(Verdict, passed=st.booleans(), reason=st.sampled_from(["passed", "conflict"]), feedback=texts, checks=st.just(()), tree_s=floats)
+verdicts = st.builds(
+    Verdict,
+    passed=st.booleans(),
+    reason=st.sampled_from(["passed", "conflict"]),
+    feedback=texts,
+    checks=st.just(()),
+    tree_s=floats,
+)
 spans = st.builds(Span, name=texts, started_s=floats, duration_s=floats)
 conflicts = st.builds(Conflict, subtask=texts, feedback=texts)
 merged = st.builds(MergedPatch, subtask=texts, commit=texts, added_lines=st.integers(), deleted_lines=st.integers())
@@ -170,16 +188,41 @@ events = st.one_of(
     st.just(SplitFinished(subtasks=(subtask("a"), subtask("b", ["a"])))),
     st.builds(SplitFailed, detail=texts, usage=usages, exchanges=st.lists(exchanges, **few).map(tuple)),
     st.builds(AttemptStarted, subtask=texts, attempt=st.integers(1, 9), draw=st.integers(1, 9), base=texts),
-    st.builds(PatchProposed, subtask=texts, attempt=st.integers(1, 9), patch=st.just(patch_of("x")), usage=usages,
-              exchanges=st.lists(exchanges, **few).map(tuple), spans=st.lists(spans, **few).map(tuple),
-              skills=st.lists(st.tuples(texts, texts), **few).map(tuple)),
-    st.builds(AttemptFailed, subtask=texts, attempt=st.integers(1, 9), failure=failures, usage=usages, exchanges=st.just(()),
-              spans=st.just(()), skills=st.just(())),
+    st.builds(
+        PatchProposed,
+        subtask=texts,
+        attempt=st.integers(1, 9),
+        patch=st.just(patch_of("x")),
+        usage=usages,
+        exchanges=st.lists(exchanges, **few).map(tuple),
+        spans=st.lists(spans, **few).map(tuple),
+        skills=st.lists(st.tuples(texts, texts), **few).map(tuple),
+    ),
+    st.builds(
+        AttemptFailed,
+        subtask=texts,
+        attempt=st.integers(1, 9),
+        failure=failures,
+        usage=usages,
+        exchanges=st.just(()),
+        spans=st.just(()),
+        skills=st.just(()),
+    ),
     st.builds(GateStarted, subtask=texts, attempt=st.integers(1, 9), onto=texts),
     st.builds(PatchJudged, subtask=texts, attempt=st.integers(1, 9), verdict=verdicts),
-    st.builds(BatchStarted, batch=st.integers(), members=st.lists(texts, min_size=1, max_size=3).map(tuple), onto=texts),
-    st.builds(BatchMerged, batch=st.integers(), head=texts, tree=texts, merged=st.lists(merged, **few).map(tuple),
-              conflicts=st.lists(conflicts, **few).map(tuple), retained_lines=st.integers(), verdict=st.none() | verdicts),
+    st.builds(
+        BatchStarted, batch=st.integers(), members=st.lists(texts, min_size=1, max_size=3).map(tuple), onto=texts
+    ),
+    st.builds(
+        BatchMerged,
+        batch=st.integers(),
+        head=texts,
+        tree=texts,
+        merged=st.lists(merged, **few).map(tuple),
+        conflicts=st.lists(conflicts, **few).map(tuple),
+        retained_lines=st.integers(),
+        verdict=st.none() | verdicts,
+    ),
     st.builds(BatchRejected, batch=st.integers(), verdict=verdicts, conflicts=st.lists(conflicts, **few).map(tuple)),
     st.builds(RunResumed, limits=st.builds(Limits, agents=st.integers(1, 9), cost_usd=st.none()), version=texts),
     st.builds(RunFinished, reason=st.sampled_from(["completed", "drained"])),

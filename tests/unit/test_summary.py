@@ -51,8 +51,16 @@ HISTORY = journal(
     (13, BatchStarted(batch=1, members=("a",), onto="base")),
     (15, proposed("b", 2)),
     (15, GateStarted(subtask="b", attempt=2, onto="base")),
-    (16, BatchMerged(batch=1, head="h", tree="t", merged=(MergedPatch(subtask="a", commit="h", added_lines=3, deleted_lines=0),),
-                     retained_lines=2)),
+    (
+        16,
+        BatchMerged(
+            batch=1,
+            head="h",
+            tree="t",
+            merged=(MergedPatch(subtask="a", commit="h", added_lines=3, deleted_lines=0),),
+            retained_lines=2,
+        ),
+    ),
     (17, PatchJudged(subtask="b", attempt=2, verdict=REFUSED)),
     (17, RunFinished(reason="drained")),
 )
@@ -63,7 +71,12 @@ def test_the_figures_of_a_history_that_can_be_checked_by_hand():
     assert (summary.subtasks, summary.merged, summary.abandoned, summary.attempts) == (2, 1, 0, 3)
     assert summary.first_pass_rate == 0.5
     assert summary.usage == USAGE + USAGE + USAGE
-    assert (summary.proposed_lines, summary.gated_lines, summary.integrated_lines, summary.retained_lines) == (6, 3, 3, 2)
+    assert (summary.proposed_lines, summary.gated_lines, summary.integrated_lines, summary.retained_lines) == (
+        6,
+        3,
+        3,
+        2,
+    )
     assert summary.retained_per_1k_output_tokens == pytest.approx(2 / 0.6)
     assert (summary.generate_s, summary.judge_s, summary.integrate_s) == (10 + 4 + 10, 2 + 2, 3)
     assert summary.wall_s == 17

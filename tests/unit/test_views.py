@@ -22,7 +22,9 @@ from tests.virtual_time import VirtualClock, run_virtually
 
 
 def drawn(renderable, width=100, height=30):
-    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False)
+    console = Console(
+        file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None, legacy_windows=False
+    )
     console.print(renderable)
     return console.file.getvalue()
 
@@ -50,7 +52,11 @@ def test_every_table_fits_its_terminal(width):
 
 def running_view(subtasks, agents, notice=""):
     state = RunState()
-    for event in (run_started(agents=agents), SplitStarted(), SplitFinished(subtasks=tuple(subtask(f"s{n}") for n in range(subtasks)))):
+    for event in (
+        run_started(agents=agents),
+        SplitStarted(),
+        SplitFinished(subtasks=tuple(subtask(f"s{n}") for n in range(subtasks))),
+    ):
         state.apply(event, 90.0)
     view = LiveView(state, {"s0": Meter(output_tokens=1234, note="waits 3 s: rate_limit")}, StillClock(), notice)
     for number in range(min(subtasks, agents)):
@@ -93,7 +99,14 @@ def test_a_pipe_gets_a_line_for_everything_that_happened():
     run_virtually(main())
     lines = [line for entry in journal.entries() if (line := writer.line(entry))]
     told = "\n".join(lines)
-    for expected in ("3 subtasks", "a: attempt 1 failed: malformed reply", "b: gate said no", "rejected", "merged", "finished: completed"):
+    for expected in (
+        "3 subtasks",
+        "a: attempt 1 failed: malformed reply",
+        "b: gate said no",
+        "rejected",
+        "merged",
+        "finished: completed",
+    ):
         assert expected in told
     assert not any("\n" in line for line in lines)
 
@@ -116,11 +129,25 @@ def test_an_escape_sequence_is_taken_out_whole():
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (count(None), "?"), (count(950), "950"), (count(9999), "9,999"), (count(12_345), "12.3k"), (count(4_560_000), "4.56M"),
-        (seconds(None), "–"), (seconds(0.421), "0.42 s"), (seconds(12.34), "12.3 s"), (seconds(245), "4:05"), (seconds(3723), "1:02:03"),
-        (dollars(None), "price unknown"), (dollars(0.0), "$0.00"), (dollars(0.1234), "$0.1234"), (dollars(1234.5), "$1,234.50"),
-        (dollars(1.0, is_simulated=True), "$1.00 simulated"), (percent(None), "–"), (percent(0.955), "96 %"),
-        (plural(1, "subtask"), "1 subtask"), (plural(2, "batch", "batches"), "2 batches"),
+        (count(None), "?"),
+        (count(950), "950"),
+        (count(9999), "9,999"),
+        (count(12_345), "12.3k"),
+        (count(4_560_000), "4.56M"),
+        (seconds(None), "–"),
+        (seconds(0.421), "0.42 s"),
+        (seconds(12.34), "12.3 s"),
+        (seconds(245), "4:05"),
+        (seconds(3723), "1:02:03"),
+        (dollars(None), "price unknown"),
+        (dollars(0.0), "$0.00"),
+        (dollars(0.1234), "$0.1234"),
+        (dollars(1234.5), "$1,234.50"),
+        (dollars(1.0, is_simulated=True), "$1.00 simulated"),
+        (percent(None), "–"),
+        (percent(0.955), "96 %"),
+        (plural(1, "subtask"), "1 subtask"),
+        (plural(2, "batch", "batches"), "2 batches"),
     ],
 )
 def test_numbers_are_written_for_people(shown, expected):

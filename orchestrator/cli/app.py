@@ -1,0 +1,90 @@
+"""The command `orchestrate`: its groups, its options that are common, its exit codes.
+
+0    all subtasks were merged, or the command did what it was asked
+1    some subtasks were abandoned, or a limit was reached before the end
+2    a task, configuration or skill file is wrong, or the command line is
+3    the environment is: git, a command, a lock, a folder
+4    the journal contradicts itself: a bug or a damaged file
+130  interrupted; `orchestrate resume` goes on
+"""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator import __version__
+from orchestrator.cli import inspecting, results, running, starting
+from orchestrator.core.errors import OrchestratorError, SpecError
+from orchestrator.views.text import clean
+
+EPILOG = (
+    "Exit codes: 0 all merged · 1 some abandoned, or a limit reached · 2 a file or the command line is wrong · "
+    "3 the environment is · 4 the journal is damaged · 130 interrupted (`orchestrate resume` goes on)."
+)
+
+app = typer.Typer(
+    name="orchestrate",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"orchestrate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def orchestrate(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Split a task on a git repository, let subagents work on it in parallel, gate every result, integrate, and measure.
+
+    Start with `orchestrate init` in your own repository, or `orchestrate run tasks/refactor.yaml` in this one.
+    Nothing touches your checkout: results are on a branch until you `orchestrate apply` them.
+    """
+
+
+for group in (starting, running, inspecting, results):
+    group.add_to(app)
+
+
+def main() -> None:
+    """Run the command line; every expected error becomes a message on standard error and its exit code."""
+    try:
+        code: Any = app(standalone_mode=False)
+    except OrchestratorError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if not hasattr(error, "show"):  # what click says about a wrong command line
+            raise
+        error.show()
+        sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(error: OrchestratorError) -> None:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if isinstance(error, SpecError):
+        for problem in error.problems:
+            console.print(Text(clean(problem)))
+        return
+    console.print(Text.assemble(("error: ", "bold red"), clean(str(error))))

@@ -1,0 +1,47 @@
+"""Options that several commands share, each described once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Spec = Annotated[
+    Path, typer.Argument(help="A task file, e.g. tasks/refactor.yaml.", metavar="SPEC", show_default=False)
+]
+Run = Annotated[
+    str,
+    typer.Argument(
+        help="A run's id, a part of it that only one run has, or `last`.", metavar="RUN", show_default=False
+    ),
+]
+RunOrLast = Annotated[
+    str, typer.Argument(help="A run's id, a part of it that only one run has, or `last`.", metavar="[RUN]")
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="Where runs are kept; default: $ORCHESTRATE_STORE, or the nearest .orchestrate.", metavar="DIR"
+    ),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        "-b",
+        "--config",
+        help="Who does the work: a name from configs/ (stub, stub-careful, …), or a configuration file.",
+        metavar="NAME|FILE",
+    ),
+]
+Agents = Annotated[int | None, typer.Option("--agents", "-n", min=1, help="Agents at work at once.", metavar="N")]
+GateSlots = Annotated[int | None, typer.Option("--gate-slots", min=1, help="Gates that run at once.", metavar="N")]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", min=0.0, help="Dollars; no attempt starts beyond.", metavar="USD")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, help="Tokens; no attempt starts beyond.", metavar="N")
+]
+MaxTime = Annotated[
+    float | None, typer.Option("--max-time", min=0.0, help="Seconds; no attempt starts beyond.", metavar="S")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON, one object a line.")]

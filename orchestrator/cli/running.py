@@ -1,0 +1,206 @@
+"""`run` and `resume`: work at a task until it is done, with a view for whoever watches."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from orchestrator.cli import console, options
+from orchestrator.core.events import Entry, FinishReason
+from orchestrator.engine.driver import Stop
+from orchestrator.measure.summary import Summary
+from orchestrator.ports import Observer
+from orchestrator.views.lines import LineWriter
+from orchestrator.views.live import LiveView
+from orchestrator.views.tables import subtask_table, summary_table
+from orchestrator.wiring.history import publish_result, summary_of
+from orchestrator.wiring.runs import OpenRun, RunOptions, resume_run, start_run
+from orchestrator.wiring.surroundings import Surroundings
+
+INTERRUPTED = 130
+_FRAMES_PER_S = 5
+
+Grace = Annotated[
+    float,
+    typer.Option("--grace", min=0.0, help="Seconds that attempts in flight get to end after Ctrl-C.", metavar="S"),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the summary alone.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(run)
+    app.command()(resume)
+
+
+def run(
+    spec: options.Spec,
+    backend: options.Backend = None,
+    agents: options.Agents = None,
+    gate_slots: options.GateSlots = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.", metavar="N")] = 0,
+    max_cost: options.MaxCost = None,
+    max_tokens: options.MaxTokens = None,
+    max_time: options.MaxTime = None,
+    grace: Grace = 60.0,
+    quiet: Quiet = False,
+    json: options.Json = False,
+    store: options.Store = None,
+) -> None:
+    """Split a task, let agents work at it, gate and integrate what they bring, and print what it came to.
+
+    A terminal gets a live view, a pipe gets a line for each thing that happens. Ctrl-C once lets what is in flight finish,
+    twice cancels it; either way `orchestrate resume` goes on, and nothing that was proposed is paid for twice.
+
+    Example: orchestrate run tasks/refactor.yaml --agents 8
+    """
+    chosen = RunOptions(backend, seed, agents, gate_slots, max_cost, max_tokens, max_time, store)
+    _carry_out(start_run(Surroundings.found(), spec, chosen), Audience(quiet, json), grace)
+
+
+def resume(
+    name: options.RunOrLast = "last",
+    agents: options.Agents = None,
+    gate_slots: options.GateSlots = None,
+    max_cost: options.MaxCost = None,
+    max_tokens: options.MaxTokens = None,
+    max_time: options.MaxTime = None,
+    grace: Grace = 60.0,
+    quiet: Quiet = False,
+    json: options.Json = False,
+    store: options.Store = None,
+) -> None:
+    """Go on with a run that was interrupted, killed, or stopped at a limit.
+
+    Options replace the limits that the run had. What was proposed, judged or merged stays so.
+    """
+    surroundings = Surroundings.found()
+    folder = surroundings.store(store).find(name)
+    chosen = RunOptions(None, 0, agents, gate_slots, max_cost, max_tokens, max_time, store)
+    _carry_out(resume_run(surroundings, folder, chosen), Audience(quiet, json), grace)
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who reads: a person at a terminal, a pipe, or a program."""
+
+    quiet: bool
+    json: bool
+
+
+def _carry_out(opening: AbstractContextManager[OpenRun], audience: Audience, grace_s: float) -> None:
+    with opening as opened:
+        stop = Stop()
+        try:
+            reason = asyncio.run(_work(opened, audience, stop, grace_s))
+        except asyncio.CancelledError:
+            reason = None
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from group
+        branch = publish_result(opened)
+        summary = summary_of(opened.journal.entries(), opened.folder)
+    _print_end(summary, branch, audience)
+    if reason in (None, "drained"):
+        how = "cancelled" if reason is None else "stopped"
+        console.err().print(f"{how}; nothing that was proposed is lost. Go on with: orchestrate resume {summary.run}")
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(0 if reason == "completed" and summary.merged == summary.subtasks else 1)
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first thing that went wrong, out of whatever groups it came in."""
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _work(opened: OpenRun, audience: Audience, stop: Stop, grace_s: float) -> FinishReason:
+    terminal = console.out()
+    if audience.json:
+        return await _watched(opened, stop, grace_s, [_print_json], None)
+    if audience.quiet or not terminal.is_terminal:
+        writer = LineWriter()
+        observers: Sequence[Observer] = [] if audience.quiet else [lambda entry: _print_line(writer, entry)]
+        return await _watched(opened, stop, grace_s, observers, None)
+    view = LiveView(opened.state, opened.effects.meters, opened.clock)
+    with Live(view, console=terminal, auto_refresh=False, transient=True) as live:
+        async with _redrawn(live):
+            return await _watched(opened, stop, grace_s, [view.observe], view)
+
+
+async def _watched(
+    opened: OpenRun, stop: Stop, grace_s: float, observers: Sequence[Observer], view: LiveView | None
+) -> FinishReason:
+    """Work with the signals answered: the first one drains, the second one, or the end of the grace, cancels."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(opened.work(observers, stop))
+
+        def interrupt() -> None:
+            if stop.is_requested:
+                working.cancel()
+                return
+            stop.request()
+            loop.call_later(grace_s, working.cancel)
+            notice = f"stopping: what is in flight may finish ({grace_s:g} s); Ctrl-C again cancels it"
+            if view is not None:
+                view.notice = notice
+            else:
+                console.err().print(notice)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupt)
+        try:
+            await asyncio.wait({working})
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+    return working.result()
+
+
+@contextlib.asynccontextmanager
+async def _redrawn(live: Live) -> AsyncIterator[None]:
+    """Redraw a few times a second; the view reads the state that the loop changes, in the same thread."""
+
+    async def redraw() -> None:
+        while True:
+            live.refresh()
+            await asyncio.sleep(1 / _FRAMES_PER_S)
+
+    async with asyncio.TaskGroup() as tasks:
+        drawing = tasks.create_task(redraw())
+        try:
+            yield
+        finally:
+            drawing.cancel()
+
+
+def _print_line(writer: LineWriter, entry: Entry) -> None:
+    told = writer.line(entry)
+    if told is not None:
+        console.line(told)
+
+
+def _print_json(entry: Entry) -> None:
+    console.raw(entry.model_dump_json() + "\n")
+
+
+def _print_end(summary: Summary, branch: str, audience: Audience) -> None:
+    if audience.json:
+        console.raw(f'{{"summary":{summary.model_dump_json()}}}\n')
+        return
+    terminal = console.out()
+    missing = [row for row in summary.rows if row.phase != "merged"]
+    if missing:
+        terminal.print(subtask_table(missing[:20]))
+        if len(missing) > 20:
+            terminal.print(f"… and {len(missing) - 20} more: orchestrate show {summary.run}", style="dim")
+    terminal.print(summary_table(summary, branch=branch))
+    if summary.merged:
+        for what, command in (("look at it", "show"), ("all of it as one diff", "diff"), ("take it over", "apply")):
+            terminal.print(f"  orchestrate {command} {summary.run}   {what}", style="dim", markup=False)

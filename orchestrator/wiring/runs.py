@@ -1,0 +1,275 @@
+"""Starting and resuming runs: from a task file and options to an open run that can be worked at.
+
+A run that cannot start leaves nothing behind. A run that has started is all in its folder: its journal says what it is,
+so that `resume` needs nothing but the folder, the task file and the backend's configuration, both unchanged.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator import __version__
+from orchestrator.catalog import LoadedTask, expand_task, find_config, load_config, load_skills, load_task
+from orchestrator.core.errors import EnvironmentFault, SpecError
+from orchestrator.core.events import BatchMerged, Event, FinishReason, RunResumed, RunStarted
+from orchestrator.core.gates import gate_settings, integration_checks
+from orchestrator.core.skills import Skill
+from orchestrator.core.state import RunState, fold
+from orchestrator.core.values import CommitId, Conflict, Limits, RunId, Subtask
+from orchestrator.engine.clock import SystemClock
+from orchestrator.engine.driver import Driver, Stop
+from orchestrator.engine.effects import Effects, World
+from orchestrator.engine.planner import FixedSplit, PlannedSplit
+from orchestrator.gate.pipeline import CommandGate
+from orchestrator.git.intake import init_from_checkout, init_from_folder, init_from_url, is_checkout_root, open_bare
+from orchestrator.git.repository import Repository
+from orchestrator.git.trees import TreePool
+from orchestrator.git.trunk import GitTrunk
+from orchestrator.git.workspace import BlobWorkspaces
+from orchestrator.journal.memory import MemoryJournal
+from orchestrator.journal.sqlite import JournalReader, SqliteJournal
+from orchestrator.journal.store import RunFolder
+from orchestrator.ports import Journal, Observer, Splitter
+from orchestrator.wiring.backends import DEFAULT, ChosenBackend, Means, choose_backend
+from orchestrator.wiring.surroundings import Surroundings
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line may say; None leaves it to the task file."""
+
+    backend: str | None = None
+    seed: int = 0
+    agents: int | None = None
+    gate_slots: int | None = None
+    cost_usd: float | None = None
+    tokens: int | None = None
+    wall_s: float | None = None
+    store: Path | None = None
+
+    def limits(self, given: Limits) -> Limits:
+        """Put what was said over what the file says."""
+        said = {
+            "agents": self.agents,
+            "gate_slots": self.gate_slots,
+            "cost_usd": self.cost_usd,
+            "tokens": self.tokens,
+            "wall_s": self.wall_s,
+        }
+        return Limits(**(given.model_dump() | {name: value for name, value in said.items() if value is not None}))
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A task and a backend, loaded and checked: what a run is made from."""
+
+    task: LoadedTask
+    chosen: ChosenBackend
+    skills: Mapping[str, Skill]
+    clock: SystemClock
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """A run that this process holds the lock of. `opening` is what has to be journaled before it goes on."""
+
+    folder: RunFolder
+    material: Material
+    repository: Repository
+    trunk: GitTrunk
+    effects: Effects
+    pool: TreePool
+    surroundings: Surroundings
+    journal: Journal = field(default_factory=MemoryJournal)
+    state: RunState = field(default_factory=RunState)
+    opening: Sequence[tuple[float, Event]] = ()
+
+    @property
+    def clock(self) -> SystemClock:
+        """The run's time."""
+        return self.material.clock
+
+    async def work(self, observers: Sequence[Observer], stop: Stop) -> FinishReason:
+        """Journal the opening, then drive to an end. See `Driver.drive` for what is raised."""
+        entries = await self.journal.append(self.opening, {})
+        for entry in entries:
+            self.state.apply(entry.event, entry.at)
+            for observe in observers:
+                observe(entry)
+        try:
+            return await Driver(self.state, self.journal, self.effects, self.clock, observers, stop).drive()
+        finally:
+            await self.pool.close()
+
+
+def load_material(surroundings: Surroundings, spec: Path, backend: str | None) -> Material:
+    """Load a task file, the backend's configuration and the skills. Raises `SpecError` with everything that is wrong."""
+    spec = surroundings.cwd / spec
+    near = spec.parent
+    skills = load_skills(surroundings.skill_folders(near))
+    task = load_task(spec, skills=frozenset(skills))
+    config = load_config(find_config(backend or DEFAULT, surroundings.config_folders(near)))
+    clock = SystemClock()
+    return Material(task, choose_backend(config, Means(clock, task.reference)), skills, clock)
+
+
+@contextlib.contextmanager
+def start_run(surroundings: Surroundings, spec: Path, options: RunOptions) -> Iterator[OpenRun]:
+    """Open a new run. Raises `SpecError` or `EnvironmentFault`, and then leaves nothing behind."""
+    material = load_material(surroundings, spec, options.backend)
+    started = datetime.fromtimestamp(material.clock.now()).astimezone()
+    folder = surroundings.store(options.store).create(f"{started:%Y%m%d-%H%M%S}-{material.task.spec.name}")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        try:
+            repository, base = take_in(material.task, folder.repository, surroundings.env)
+            stack.callback(repository.close)
+            run = _run_started(folder.run, material, base, options)
+            opened = _open(surroundings, folder, material, repository, run)
+            opened.journal = stack.enter_context(SqliteJournal(folder.journal))
+        except BaseException:
+            folder.remove()
+            raise
+        opened.opening = [(material.clock.now(), run)]
+        yield opened
+
+
+@contextlib.contextmanager
+def resume_run(surroundings: Surroundings, folder: RunFolder, options: RunOptions) -> Iterator[OpenRun]:
+    """Open a run that was interrupted. Raises `EnvironmentFault` when it has ended, or its task has changed since."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        with JournalReader(folder.journal) as reader:
+            state = fold(reader.entries())
+        run = state.run
+        if run is None:
+            raise EnvironmentFault(f"run {folder.run} never started; start a new one")
+        if state.finished in ("completed", "split_failed"):
+            ended = state.finished.replace("_", " ")
+            raise EnvironmentFault(f"run {folder.run} has ended ({ended}); there is nothing to resume")
+        material = load_material(surroundings, Path(run.spec_path), run.config)
+        _require_unchanged(material, run)
+        limits = options.limits(state.limits)
+        repository = open_bare(folder.repository, surroundings.env)
+        stack.callback(repository.close)
+        opened = _open(surroundings, folder, material, repository, run.model_copy(update={"limits": limits}))
+        opened.journal = stack.enter_context(SqliteJournal(folder.journal))
+        opened.state = state
+        lost = asyncio.run(_lost_merge(state, opened.trunk))
+        resumed = RunResumed(limits=limits, version=__version__)
+        now = material.clock.now()
+        opened.opening = [(now, event) for event in ((lost, resumed) if lost else (resumed,))]
+        yield opened
+
+
+def take_in(task: LoadedTask, git_dir: Path, env: Mapping[str, str]) -> tuple[Repository, CommitId]:
+    """Make the run's own repository from what the task names."""
+    repo = task.spec.repo
+    if repo.url is not None:
+        return init_from_url(git_dir, repo.url, repo.ref, env)
+    path = task.repo_path
+    if path is None or not path.is_dir():
+        line = task.line_of(("repo", "path"))
+        raise SpecError(
+            [f"{task.path}:{line}: repo.path: there is no folder {str(path)!r}; write a path relative to this file"]
+        )
+    if is_checkout_root(path, env):
+        return init_from_checkout(git_dir, path, repo.ref, env)
+    return init_from_folder(git_dir, path, repo.exclude, env)
+
+
+def expand(task: LoadedTask, repository: Repository, base: CommitId) -> tuple[Subtask, ...]:
+    """Turn a task without a plan into subtasks. Raises `SpecError` with lines."""
+    return expand_task(task, repository.paths(base), repository.sizes(base))
+
+
+def _run_started(name: RunId, material: Material, base: CommitId, options: RunOptions) -> RunStarted:
+    task, chosen = material.task, material.chosen
+    spec = task.spec
+    return RunStarted(
+        run=name,
+        spec_name=spec.name,
+        spec_path=str(task.path),
+        spec_digest=task.digest,
+        repo=spec.repo.url or str(task.repo_path),
+        base=base,
+        backend=chosen.name,
+        backend_digest=chosen.digest,
+        config=chosen.source,
+        is_simulated=chosen.is_simulated,
+        seed=options.seed,
+        limits=options.limits(spec.limits),
+        gate=gate_settings(spec),
+        integration_checks=integration_checks(spec, ()) if spec.integration_gate else (),
+        version=__version__,
+    )
+
+
+def _open(
+    surroundings: Surroundings, folder: RunFolder, material: Material, repository: Repository, run: RunStarted
+) -> OpenRun:
+    clock, task = material.clock, material.task
+    gate = CommandGate(run.gate, clock, surroundings.path, surroundings.locale)
+    prepare = gate.prepare if run.gate.setup else None
+    # One tree more than gate slots: the integration lane has its own.
+    pool = TreePool(repository, run.base, folder.trees, size=run.limits.gate_slots + 1, prepare=prepare)
+    trunk = GitTrunk.start(repository, run.run, run.base, clock.now)
+    workspaces = BlobWorkspaces(repository)
+    plan = task.spec.split.plan
+    splitter: Splitter = (
+        FixedSplit(expand(task, repository, run.base))
+        if plan is None
+        else PlannedSplit(task.spec, plan, material.chosen.model, workspaces, repository.sizes, clock)
+    )
+    world = World(
+        splitter=splitter,
+        backend=material.chosen.backend,
+        workspaces=workspaces,
+        trees=pool,
+        gate=gate,
+        trunk=trunk,
+        clock=clock,
+        skills=material.skills,
+        protected=run.gate.protected,
+    )
+    return OpenRun(folder, material, repository, trunk, Effects(world), pool, surroundings)
+
+
+def _require_unchanged(material: Material, run: RunStarted) -> None:
+    if material.task.digest != run.spec_digest:
+        raise EnvironmentFault(
+            f"{run.spec_path} has changed since run {run.run} started; put it back to resume, or start a new run"
+        )
+    if material.chosen.digest != run.backend_digest:
+        raise EnvironmentFault(
+            f"the configuration of backend {run.backend!r} has changed since run {run.run} started; "
+            "put it back to resume, or start a new run"
+        )
+
+
+async def _lost_merge(state: RunState, trunk: GitTrunk) -> BatchMerged | None:
+    """What a killed process did to the branch and could not journal: the branch is ahead by a whole batch, or not at all."""
+    head = await trunk.head()
+    if state.run is None or head == state.head:
+        return None
+    merged = await trunk.merged_since(state.head)
+    if state.batch is None or not merged:
+        raise EnvironmentFault(
+            f"the branch of run {state.run.run} was moved by somebody else to {head[:10]}; move it back to {state.head[:10]}"
+        )
+    names = {patch.subtask for patch in merged}
+    return BatchMerged(
+        batch=state.batch.batch,
+        head=head,
+        tree=trunk.repository.tree_of(head),
+        merged=tuple(merged),
+        conflicts=tuple(
+            Conflict(subtask=name, feedback="A sibling's change to the same lines was integrated first.")
+            for name in state.batch.members
+            if name not in names
+        ),
+        retained_lines=await trunk.retained_lines(state.run.base, head),
+    )

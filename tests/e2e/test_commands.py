@@ -1,0 +1,259 @@
+"""Every other command: what it prints, what it leaves alone, and what it says when something is wrong."""
+
+import json
+
+import pytest
+
+from tests.e2e.conftest import NAMES, dedent
+
+
+@pytest.fixture
+def ran(project):
+    project.profile("shaky", wrong_edit=0.4)
+    project.run("run", "task.yaml", "-b", "shaky", "--seed", "2")
+    return project
+
+
+def test_a_spec_with_five_mistakes_reports_all_five_with_their_lines(project):
+    (project.root / "bad.yaml").write_text(
+        dedent("""
+        version: 1
+        name: bad
+        repo: {path: repo}
+        spilt:
+          foreach: {glob: "app/*.py"}
+        split:
+          foreach: {glob: "app/*.py"}
+        subtask:
+          instruction: "Do {{ item.stme }}"
+          writable: ["../outside.py"]
+          attempts: many
+        gate:
+          checks:
+            - {name: tests, run: "python -c pass", timeout: 5}
+        """)
+    )
+    done = project.run("run", "bad.yaml", "-b", "instant")
+    assert done.returncode == 2
+    problems = done.stderr.strip().splitlines()
+    assert len(problems) == 5, done.stderr
+    for line, words in ((4, "`split`"), (9, "stem"), (10, ".."), (11, "attempts"), (14, "timeout_s")):
+        assert any(f"bad.yaml:{line}:" in problem and words in problem for problem in problems), (line, done.stderr)
+    assert "did you mean" in done.stderr.lower()
+    assert not (project.root / ".orchestrate").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "missing.yaml"], 2, "missing.yaml"),
+        (["run", "task.yaml", "-b", "instnt"], 2, "instant"),
+        (["run"], 2, "SPEC"),
+        (["run", "task.yaml", "--agents", "0"], 2, "agents"),
+        (["rum"], 2, "run"),
+        (["show"], 3, "no runs"),
+        (["show", "nobody"], 3, "no runs"),
+        (["diff"], 3, "no runs"),
+        (["apply"], 3, "no runs"),
+        (["resume"], 3, "no runs"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_exit_code_and_without_a_traceback(project, arguments, code, words):
+    done = project.run(*arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_gate_ends_with_3_says_what_to_do_and_keeps_what_was_paid_for(project):
+    task = project.root / "task.yaml"
+    whole = task.read_text()
+    task.write_text(whole.replace("python -I check.py {{ item.stem }}", "no-such-linter {{ item.stem }}"))
+    done = project.run("run", "task.yaml", "-b", "instant")
+    assert done.returncode == 3
+    assert "no-such-linter" in done.stderr
+    assert "install it" in done.stderr
+    assert len(project.patches()) == 4
+
+
+def test_a_repository_without_commits_or_without_the_ref_is_refused_and_leaves_no_run(project):
+    task = project.root / "task.yaml"
+    task.write_text(task.read_text().replace("{path: repo}", "{path: repo, ref: nowhere}"))
+    done = project.run("run", "task.yaml", "-b", "instant")
+    assert done.returncode == 3
+    assert "nowhere" in done.stderr
+    assert project.folders() == []
+    task.write_text(task.read_text().replace("path: repo,", "path: not-here,"))
+    assert project.run("run", "task.yaml", "-b", "instant").returncode == 2
+
+
+def test_plan_shows_the_subtasks_and_estimates_and_runs_nothing(project):
+    with (project.root / "task.yaml").open("a") as file:
+        file.write("overrides: {alpha: {needs: [beta]}}\n")
+    done = project.run("plan", "task.yaml", "-b", "instant")
+    assert done.returncode == 0, done.stderr
+    assert "estimated" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines() if any(name in line for name in NAMES)]
+    assert [row[1] for row in rows][-1] == "alpha"
+    assert not (project.root / ".orchestrate").exists()
+    found = json.loads(project.run("plan", "task.yaml", "-b", "instant", "--json").stdout)
+    assert {row["id"] for row in found["rows"]} == set(NAMES)
+
+
+def test_runs_lists_them_and_says_so_when_there_are_none(project):
+    assert "No runs" in project.run("runs").stderr
+    project.run("run", "task.yaml", "-b", "instant")
+    assert "completed" in project.run("runs").stdout
+    assert json.loads(project.run("runs", "--json").stdout)["summary"]["merged"] == 4
+
+
+def test_show_tells_the_story_of_every_attempt(ran):
+    entries = ran.entries()
+    refused = next(e.event for e in entries if e.event.kind == "patch_judged" and not e.event.verdict.passed)
+    shown = ran.run("show", "last", refused.subtask).stdout
+    for part in (
+        "▸ prompt",
+        "▸ reply",
+        "▸ diff",
+        "▸ verdict: check failed",
+        "AssertionError",
+        "attempt 2",
+        "merged in batch",
+    ):
+        assert part in shown
+    assert "<<<<<<< SEARCH" in shown
+    only = ran.run("show", "last", refused.subtask, "--part", "diff").stdout
+    assert "▸ diff" in only
+    assert "▸ prompt" not in only
+    stories = [json.loads(line) for line in ran.run("show", "last", refused.subtask, "--json").stdout.splitlines()]
+    assert [story["attempt"] for story in stories] == list(range(1, len(stories) + 1))
+    assert ran.run("show", "last", "nobody").returncode == 3
+
+
+def test_the_second_prompt_carries_the_gates_feedback(ran):
+    refused = next(e.event for e in ran.entries() if e.event.kind == "patch_judged" and not e.event.verdict.passed)
+    prompts = ran.run("show", "last", refused.subtask, "--part", "prompt").stdout
+    assert "earlier_try" in prompts
+    assert "AssertionError" in prompts
+
+
+def test_diff_in_a_pipe_can_be_applied(ran):
+    text = ran.run("diff").stdout
+    (ran.root / "all.diff").write_text(text)
+    ran.git("apply", "--check", str(ran.root / "all.diff"))
+    assert "app/alpha.py" in ran.run("diff", "--stat").stdout
+
+
+def test_apply_fast_forwards_a_clean_checkout_and_refuses_a_dirty_one(ran):
+    (ran.repo / "app" / "alpha.py").write_text("changed\n")
+    refused = ran.run("apply")
+    assert refused.returncode == 3
+    assert "app/alpha.py" in refused.stderr
+    ran.git("checkout", "--", ".")
+    done = ran.run("apply")
+    assert done.returncode == 0, done.stderr
+    assert ran.git("rev-parse", "HEAD^{tree}") == ran.tree()
+    assert (
+        "return 2" in (ran.repo / "app" / "beta.py").read_text() or "+ 1" in (ran.repo / "app" / "beta.py").read_text()
+    )
+
+
+def test_apply_merges_when_the_branch_moved_on(ran):
+    (ran.repo / "README").write_text("new\n")
+    ran.git("add", ".")
+    ran.git("commit", "-qm", "Go on")
+    assert ran.run("apply").returncode == 0
+    assert ran.git("log", "-1", "--format=%p").count(" ") == 1
+    assert (ran.repo / "README").exists()
+
+
+def test_apply_to_a_plain_folder_writes_the_files_or_nothing(folder_project):
+    folder_project.run("run", "task.yaml", "-b", "instant")
+    alpha = folder_project.repo / "app" / "alpha.py"
+    original = alpha.read_text()
+    alpha.write_text("mine\n")
+    refused = folder_project.run("apply")
+    assert refused.returncode == 3
+    assert "app/alpha.py" in refused.stderr
+    assert "return 0" in (folder_project.repo / "app" / "beta.py").read_text()
+    alpha.write_text(original)
+    assert folder_project.run("apply").returncode == 0
+    assert "return 1 + 1" in alpha.read_text()
+    again = folder_project.run("apply")
+    assert again.returncode == 0
+    assert "already" in again.stderr
+
+
+def test_gc_keeps_what_can_go_on_and_removes_what_is_old(project):
+    assert "Nothing to remove" in project.run("gc").stderr
+    for seed in range(3):
+        project.run("run", "task.yaml", "-b", "instant", "--seed", seed)
+    project.run("run", "task.yaml", "-b", "instant", "--agents", "1", "--max-tokens", "1")
+    assert len(project.folders()) == 4
+    assert "would be removed" in project.run("gc", "--keep", "1", "--dry-run").stdout
+    assert len(project.folders()) == 4
+    project.run("gc", "--keep", "1")
+    assert len(project.folders()) == 2
+    project.run("gc", "--keep", "0", "--unfinished")
+    assert project.folders() == []
+    assert len(project.git("branch", "--list", "orchestrate/*").splitlines()) == 4
+
+
+def test_init_writes_a_task_that_runs_at_once(project):
+    done = project.run("init", cwd=project.repo)
+    assert done.returncode == 0, done.stderr
+    task = project.repo / "tasks" / "first.yaml"
+    assert "$schema=../.orchestrate/task.schema.json" in task.read_text()
+    again = project.run("init", cwd=project.repo)
+    assert again.returncode == 3
+    assert "--force" in again.stderr
+    task.write_text(task.read_text().replace("python -m pytest -q", "python -c pass"))
+    planned = project.run("plan", "tasks/first.yaml", cwd=project.repo)
+    assert planned.returncode == 0, planned.stderr
+    ran = project.run("run", "tasks/first.yaml", "-b", project.root / "configs" / "instant.yaml", cwd=project.repo)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_schema_is_one_that_editors_can_use(project):
+    schema = json.loads(project.run("schema").stdout)
+    assert schema["properties"]["split"]
+    assert schema["additionalProperties"] is False
+
+
+def test_a_model_can_plan_the_subtasks_and_a_bad_plan_goes_back_to_it(project):
+    task = project.root / "task.yaml"
+    task.write_text(
+        task.read_text()
+        .replace('foreach: {glob: "app/*.py"}', "plan: {instruction: Let every value be right., max_subtasks: 4}")
+        .replace('  id: "{{ item.stem }}"\n', "")
+        .replace("  instruction: Let value() in {{ item.path }} return what the check wants.\n", "")
+        .replace('  writable: ["{{ item.path }}"]\n', "")
+        .replace("{{ item.stem }}", "{{ item.id }}")
+    )
+    plan = [
+        {"id": name, "title": name, "instruction": "Do it.", "writable": [f"app/{name}.py"], "context": [], "needs": []}
+        for name in NAMES
+    ]
+    (project.root / "solutions" / "plan.json").write_text(json.dumps({"subtasks": plan}))
+    done = project.run("run", "task.yaml", "-b", "instant")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.summary()["merged"] == 4
+    plan[0]["needs"] = ["delta"]
+    plan[3]["needs"] = ["alpha"]
+    (project.root / "solutions" / "plan.json").write_text(json.dumps({"subtasks": plan}))
+    failed = project.run("run", "task.yaml", "-b", "instant")
+    assert failed.returncode == 1
+    event = next(e.event for e in project.entries() if e.event.kind == "split_failed")
+    assert len(event.exchanges) == 3
+    assert "alpha" in event.detail
+    assert "alpha" in project.run("show").stdout
+
+
+def test_help_teaches_every_command(project):
+    shown = project.run("--help").stdout
+    for command in ("run", "plan", "resume", "runs", "show", "diff", "apply", "gc", "init"):
+        assert command in shown
+        one = project.run(command, "--help")
+        assert one.returncode == 0
+        assert len(one.stdout) > 200
+    assert "130" in shown
