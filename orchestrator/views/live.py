@@ -20,7 +20,7 @@ from orchestrator.ports import Clock, Meter
 from orchestrator.views.lines import describe
 from orchestrator.views.text import clean, count, dollars, plural, seconds
 
-_RESERVED_LINES = 9
+_RESERVED_LINES = 10
 _PROGRESS = {
     Phase.WAITING: 0.0,
     Phase.GENERATING: 0.2,
@@ -62,8 +62,21 @@ class LiveView:
         """Draw the whole view for the terminal's size."""
         rows = max(1, (options.height or console.height) - _RESERVED_LINES)
         yield Group(
-            self._agents(rows, console.width), self._stations(), self._totals(), self._bar(console.width), self._foot()
+            self._head(),
+            self._agents(rows, console.width),
+            self._stations(),
+            self._totals(),
+            self._bar(console.width),
+            self._foot(),
         )
+
+    def _head(self) -> Text:
+        run = self.state.run
+        if run is None:
+            return Text("starting …", style="dim")
+        simulated = " (simulated)" if run.is_simulated else ""
+        told = f"{run.spec_name} · {run.run} · {run.backend}{simulated}, seed {run.seed}"
+        return Text(clean(told), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _agents(self, rows: int, width: int) -> Table:
         now = self.clock.now()
@@ -124,7 +137,7 @@ class LiveView:
         if state.counts[Phase.ABANDONED]:
             text.append(f" · {state.counts[Phase.ABANDONED]} abandoned", style="red")
         text.append(f" · {count(spent.input_tokens)} tokens in, {count(spent.output_tokens)} out")
-        text.append(f" · {dollars(spent.cost_usd, is_simulated=spent.is_simulated)}")
+        text.append(f" · {dollars(spent.cost_usd, is_simulated=state.run is not None and state.run.is_simulated)}")
         text.append(f" · {plural(state.retained_lines, 'line')} retained")
         return text
 
