@@ -6,6 +6,7 @@ cancelled. Output is kept up to a limit, the beginning and the end of it, and th
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections import deque
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_log = logging.getLogger(__name__)
 _CHUNK = 65_536
 _POLL_S = 0.02
 
@@ -88,7 +90,9 @@ async def run_command(
     finally:
         _kill_group(process.pid)
         await asyncio.shield(process.wait())
-    return Finished(None if timed_out else process.returncode, kept.text(), timed_out)
+    code = None if timed_out else process.returncode
+    _log.debug("command ended", extra={"argv": list(argv), "exit_code": code, "timed_out": timed_out})
+    return Finished(code, kept.text(), timed_out)
 
 
 async def _read(process: asyncio.subprocess.Process, kept: _Tail) -> None:

@@ -9,6 +9,7 @@ The jitter comes from the prompt's `Draw`, so a simulation repeats exactly. Wher
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,6 +21,8 @@ from orchestrator.core.draws import fraction
 from orchestrator.core.errors import BackendError
 from orchestrator.core.values import Span, Value
 from orchestrator.ports import ChatModel, Clock, Meter
+
+_log = logging.getLogger(__name__)
 
 
 class ResilienceSettings(Value):
@@ -90,6 +93,10 @@ class _Request:
 
     async def _pause(self, seconds: float) -> None:
         began = self._clock.now()
+        _log.info(
+            "request is repeated",
+            extra={"subtask": self._prompt.draw.subtask, "fault": self._reason, "wait_s": seconds},
+        )
         self._meter.note = f"waits {seconds:.0f} s: {self._reason}"
         try:
             await self._clock.sleep(seconds)

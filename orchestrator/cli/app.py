@@ -9,6 +9,7 @@
 """
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from orchestrator import __version__
 from orchestrator.cli import inspecting, results, running, starting
 from orchestrator.core.errors import OrchestratorError, SpecError
 from orchestrator.views.text import clean
+from orchestrator.wiring.logs import configure_logs
 
 EPILOG = (
     "Exit codes: 0 all merged · 1 some abandoned, or a limit reached · 2 a file or the command line is wrong · "
@@ -44,15 +46,25 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def orchestrate(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 — acted on by its callback
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, help="Log to standard error; -vv logs everything.", show_default=False
+        ),
+    ] = 0,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Log everything to a file, as JSON lines.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Split a task on a git repository, let subagents work on it in parallel, gate every result, integrate, and measure.
 
     Start with `orchestrate init` in your own repository, or `orchestrate run tasks/refactor.yaml` in this one.
     Nothing touches your checkout: results are on a branch until you `orchestrate apply` them.
     """
+    configure_logs(verbose, log)
 
 
 for group in (starting, running, inspecting, results):

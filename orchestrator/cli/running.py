@@ -19,6 +19,7 @@ from orchestrator.ports import Observer
 from orchestrator.views.lines import LineWriter
 from orchestrator.views.live import LiveView
 from orchestrator.views.tables import subtask_table, summary_table
+from orchestrator.wiring import logs
 from orchestrator.wiring.history import publish_result, summary_of
 from orchestrator.wiring.runs import OpenRun, RunOptions, resume_run, start_run
 from orchestrator.wiring.surroundings import Surroundings
@@ -123,7 +124,7 @@ async def _work(opened: OpenRun, audience: Audience, stop: Stop, grace_s: float)
     terminal = console.out()
     if audience.json:
         return await _watched(opened, stop, grace_s, [_print_json], None)
-    if audience.quiet or not terminal.is_terminal:
+    if audience.quiet or not terminal.is_terminal or logs.are_on_terminal():
         writer = LineWriter()
         observers: Sequence[Observer] = [] if audience.quiet else [lambda entry: _print_line(writer, entry)]
         return await _watched(opened, stop, grace_s, observers, None)

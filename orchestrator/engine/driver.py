@@ -8,6 +8,7 @@ ends it at once and journals nothing, and the next process says `RunResumed`. Ei
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -38,6 +39,9 @@ class Stop:
     def listen(self, listener: Callable[[], None]) -> None:
         """Call back when the wish is made."""
         self._listeners.append(listener)
+
+
+_log = logging.getLogger(__name__)
 
 
 class Performer(Protocol):
@@ -102,6 +106,7 @@ class Driver:
             self.state.apply(finished, now)
             events.append((now, finished))
         for entry in await self.journal.append(events, bodies) if events else ():
+            _log.debug("journaled", extra={"seq": entry.seq, "kind": entry.event.kind})
             for observe in self.observers:
                 observe(entry)
         return jobs
@@ -141,6 +146,7 @@ class Driver:
             if isinstance(each, Occurrence):
                 heard.append(each)
             else:
+                _log.warning("the run stops: %s", each)
                 self._fault = self._fault or each
                 self.stop.request()
         return heard

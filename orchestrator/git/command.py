@@ -4,6 +4,7 @@ Nothing of the user's git configuration, environment or terminal reaches a comma
 (hooks, filters, pagers, credential prompts, `GIT_*` variables) can run or change a result.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -54,6 +55,9 @@ def personal_environment(env: Mapping[str, str]) -> dict[str, str]:
     return kept | {name: value for name, value in _QUIET.items() if name not in _IDENTITY}
 
 
+_log = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a command came to: its exit code and its bytes."""
@@ -90,6 +94,7 @@ class Git:
             except BaseException:
                 kill_group(process)
                 raise
+        _log.debug("git ended", extra={"argv": list(arguments), "exit_code": process.returncode})
         return Answer(process.returncode, stdout, stderr)
 
     def start(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
