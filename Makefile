@@ -31,7 +31,7 @@ fast: setup  ## run the tests that take less than about ten seconds each
 	$(BIN)/python -m pytest -n auto -q -m "not slow"
 
 property: setup  ## run the property tests alone, with many more examples
-	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto tests/property
+	$(BIN)/python -m pytest -n auto tests/property --hypothesis-profile=thorough
 
 e2e: setup  ## run the end-to-end tests alone
 	$(BIN)/python -m pytest -n auto tests/e2e

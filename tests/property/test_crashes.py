@@ -1,6 +1,6 @@
 """A process may die between any two things that it does. Whatever it was, the next one ends where it would have ended."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.events import BatchMerged, PatchProposed, RunResumed
@@ -104,7 +104,6 @@ def build(edges):
 
 
 @given(worlds, st.lists(st.tuples(st.integers(1, 25), st.booleans()), min_size=1, max_size=4))
-@settings(max_examples=150, deadline=None)
 def test_whenever_it_dies_the_same_subtasks_are_merged_and_no_patch_is_paid_twice(world, deaths):
     fates, edges, agents = world
     subtasks = build(edges)
@@ -124,7 +123,6 @@ def test_whenever_it_dies_the_same_subtasks_are_merged_and_no_patch_is_paid_twic
 
 
 @given(worlds)
-@settings(max_examples=100, deadline=None)
 def test_every_run_ends_with_every_subtask_at_an_end(world):
     fates, edges, agents = world
     state, ledger, _ = run_with_deaths(build(edges), fates, [], agents=agents)
@@ -133,7 +131,6 @@ def test_every_run_ends_with_every_subtask_at_an_end(world):
 
 
 @given(worlds, st.integers(1, 3))
-@settings(max_examples=100, deadline=None)
 def test_the_merged_set_does_not_depend_on_how_many_agents_run(world, gate_slots):
     fates, edges, agents = world
     alone, _, _ = run_with_deaths(build(edges), fates, [], agents=1)
