@@ -9,7 +9,7 @@ from orchestrator.backends.limiter import AccountLimiter
 from orchestrator.backends.limiter_settings import LimiterSettings
 from orchestrator.backends.rate_headers import anthropic_rate_headers
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
-from orchestrator.core.chat import Completion, Draw, Message, Prompt, estimate_tokens
+from orchestrator.core.chat import Completion, Draw, Message, Prompt
 from orchestrator.core.draws import fraction, lognormal
 from orchestrator.core.errors import BackendError
 from orchestrator.core.values import Usage
@@ -57,6 +57,7 @@ class RateServer:
     changed_share: float = 0.5
     arrivals: list = field(default_factory=list)
     spent: dict = field(default_factory=lambda: {"requests": 0.0, "input-tokens": 0.0, "output-tokens": 0.0})
+    spent_before: dict = field(default_factory=dict)
     refused: int = 0
     changed_at: float | None = None
 
@@ -81,7 +82,7 @@ class RateServer:
         for name, amount in wanted.items():
             self.spend(name, amount, now)
         if len(self.arrivals) == self.changes_after:
-            self.changed_at = now
+            self.changed_at, self.spent_before = now, dict(self.spent)
             for quota in self.quotas.values():
                 quota.per_s *= self.changed_share
                 quota.refill(now)
@@ -152,13 +153,20 @@ def prompt_of(number, seed):
 
 
 def least_s(server):
-    """Seconds that an oracle needs from the first arrival to the last: the tightest quota, full at the start."""
-    if server.changes_after is None:
-        return max((server.spent[name] - quota.capacity) / quota.per_s for name, quota in server.quotas.items())
-    # Only the requests are counted here; the token quotas of such runs are not tight.
-    before = (server.changes_after - server.requests_per_s * server.window_s) / server.requests_per_s
-    after = (len(server.arrivals) - server.changes_after) / (server.requests_per_s * server.changed_share)
-    return before + after
+    """Seconds from the first arrival to the last that the tightest quota allows: buckets full at the start, none refused.
+
+    Where limits were lowered half-way, the best is to keep as much as the smaller bucket holds for the slower time.
+    """
+    share = server.changed_share if server.changed_at is not None else 1.0
+
+    def seconds(name, quota):
+        full = quota.capacity / share
+        if share == 1.0:
+            return (server.spent[name] - full) / quota.per_s
+        before, kept = server.spent_before[name], quota.capacity
+        return (before - full + kept) / (quota.per_s / share) + (server.spent[name] - before - kept) / quota.per_s
+
+    return max(seconds(name, quota) for name, quota in server.quotas.items())
 
 
 def run(server, settings, *, requests=500, agents=64, seed=1, latency_s=0.8):

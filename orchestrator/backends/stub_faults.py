@@ -42,7 +42,9 @@ class Reply:
 
 def error_for(profile: StubProfile, prompt: Prompt, key: Key) -> AnswerError | None:
     """Draw whether this answer goes wrong, and how."""
-    factor = profile.repair if carries_feedback(prompt) else 1.0
+    # What a conflict tells is no help, and whether one happens depends on who else was at work: it must not change the draw.
+    is_repair = carries_feedback(prompt) and (prompt.draw.draw > 1 or len(prompt.messages) > 1)
+    factor = profile.repair if is_repair else 1.0
     if profile.context_decay:
         factor *= 1 + profile.context_decay * estimate_tokens(prompt.text) / 10_000
     shares = [(kind, profile.share_of(kind) * factor) for kind in ANSWER_ERRORS]

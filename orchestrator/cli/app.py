@@ -6,6 +6,9 @@
 3    the environment is: git, a command, a lock, a folder
 4    the journal contradicts itself: a bug or a damaged file
 130  interrupted; `orchestrate resume` goes on
+
+A reader that goes away early (`orchestrate show | head -1`) changes none of them: the rest of the output goes nowhere and
+the command ends as it would have.
 """
 
 import sys
@@ -13,11 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from orchestrator import __version__
-from orchestrator.cli import inspecting, results, running, starting
+from orchestrator.cli import console, inspecting, results, running, starting
 from orchestrator.core.errors import OrchestratorError, SpecError
 from orchestrator.views.text import clean
 from orchestrator.wiring.logs import configure_logs
@@ -82,21 +84,24 @@ def main() -> None:
         sys.exit(130)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as ended:
+        # The command-line library itself wrote (help, the version) to a pipe that is closed, and would end with 1.
+        sys.exit(0 if isinstance(ended.__context__, BrokenPipeError) else ended.code)
     except Exception as error:
         if not hasattr(error, "show"):  # what click says about a wrong command line
             raise
-        error.show()
+        try:
+            error.show()
+        except BrokenPipeError:
+            console.stop_writing(sys.stderr)
         sys.exit(getattr(error, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _complain(error: OrchestratorError) -> None:
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    terminal = console.err()
     if isinstance(error, SpecError):
         for problem in error.problems:
-            console.print(Text(clean(problem)))
+            terminal.print(Text(clean(problem)))
         return
-    console.print(Text.assemble(("error: ", "bold red"), clean(str(error))))
+    terminal.print(Text.assemble(("error: ", "bold red"), clean(str(error))))

@@ -5,11 +5,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 from rich.syntax import Syntax
+from rich.text import Text
 
 from orchestrator.cli import console, options
 from orchestrator.core.errors import EnvironmentFault
 from orchestrator.views.attempts import PARTS, attempts_of, show_attempts
 from orchestrator.views.tables import runs_table, subtask_table, summary_table
+from orchestrator.views.text import clean
 from orchestrator.wiring.history import PastRun, all_summaries, past_run, result_branch, summary_of
 from orchestrator.wiring.surroundings import Surroundings
 
@@ -30,7 +32,7 @@ def runs(json: options.Json = False, store: options.Store = None) -> None:
             console.raw(f'{{"standing":"{standing}","summary":{summary.model_dump_json(exclude={"rows"})}}}\n')
         return
     if not found:
-        console.err().print(f"No runs in {place.root} yet. Start one: orchestrate run SPEC")
+        console.err().print(f"No runs in {clean(str(place.root))} yet. Start one: orchestrate run SPEC", markup=False)
         return
     console.out().print(runs_table([summary for summary, _ in found], [standing for _, standing in found]))
 
@@ -52,7 +54,8 @@ def show(
 
     Examples: orchestrate show last · orchestrate show last pricing --part diff
     """
-    with past_run(Surroundings.found(), store, name) as past:
+    surroundings = Surroundings.found()
+    with past_run(surroundings, surroundings.store(store).find(name)) as past:
         if subtask is not None:
             _show_subtask(past, subtask, part, as_json=json)
             return
@@ -64,7 +67,7 @@ def show(
         terminal.print(subtask_table(summary.rows))
         terminal.print(summary_table(summary, branch=result_branch(summary.run)))
         if past.state.split_problem:
-            terminal.print(f"no valid split: {past.state.split_problem}", style="red", markup=False)
+            terminal.print(Text(f"no valid split: {clean(past.state.split_problem)}", style="red"))
 
 
 def diff(
@@ -73,10 +76,11 @@ def diff(
     store: options.Store = None,
 ) -> None:
     """Print everything that a run integrated as one diff; in a pipe it can be fed to `git apply`."""
-    with past_run(Surroundings.found(), store, name) as past:
+    surroundings = Surroundings.found()
+    with past_run(surroundings, surroundings.store(store).find(name)) as past:
         text = past.diff(past.started.base, past.state.head, *(["--stat"] if stat else []))
         if not text:
-            console.err().print(f"Run {past.folder.run} integrated nothing yet.")
+            console.err().print(f"Run {past.folder.run} integrated nothing yet.", markup=False)
         terminal = console.out()
         if terminal.is_terminal:
             _print_diff(terminal, text)
@@ -105,4 +109,4 @@ def _show_subtask(past: PastRun, name: str, part: str | None, *, as_json: bool) 
 
 
 def _print_diff(terminal: Console, text: str) -> None:
-    terminal.print(Syntax(text, "diff", theme="ansi_dark", background_color="default", word_wrap=True))
+    terminal.print(Syntax(clean(text), "diff", theme="ansi_dark", background_color="default", word_wrap=True))

@@ -1,9 +1,17 @@
 """Options that several commands share, each described once."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def _above_zero(value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(f"{value:g} is not a number above 0; leave the option out for no limit.")
+    return value
+
 
 Spec = Annotated[
     Path, typer.Argument(help="A task file, e.g. tasks/refactor.yaml.", metavar="SPEC", show_default=False)
@@ -36,12 +44,14 @@ Backend = Annotated[
 Agents = Annotated[int | None, typer.Option("--agents", "-n", min=1, help="Agents at work at once.", metavar="N")]
 GateSlots = Annotated[int | None, typer.Option("--gate-slots", min=1, help="Gates that run at once.", metavar="N")]
 MaxCost = Annotated[
-    float | None, typer.Option("--max-cost", min=0.0, help="Dollars; no attempt starts beyond.", metavar="USD")
+    float | None,
+    typer.Option("--max-cost", callback=_above_zero, help="Dollars; no attempt starts beyond.", metavar="USD"),
 ]
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", min=1, help="Tokens; no attempt starts beyond.", metavar="N")
 ]
 MaxTime = Annotated[
-    float | None, typer.Option("--max-time", min=0.0, help="Seconds; no attempt starts beyond.", metavar="S")
+    float | None,
+    typer.Option("--max-time", callback=_above_zero, help="Seconds; no attempt starts beyond.", metavar="S"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON, one object a line.")]

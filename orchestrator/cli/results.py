@@ -25,7 +25,7 @@ def apply(name: options.RunOrLast = "last", store: options.Store = None) -> None
     On a conflict everything stays as it was.
     """
     surroundings = Surroundings.found()
-    with past_run(surroundings, store, name) as past:
+    with past_run(surroundings, surroundings.store(store).find(name)) as past:
         changed = apply_result(past, surroundings)
         where = past.started.repo
     if not changed:
@@ -53,7 +53,8 @@ def gc(
     A run that is being worked at is never removed, one that can be resumed only with --unfinished.
     """
     place = Surroundings.found().store(store)
-    rule = Rule(keep, None if days is None else time.time() - days * 86_400, unfinished, dry_run)  # noqa: TID251 — a person's clock
+    now = time.time()  # noqa: TID251 — a person's clock
+    rule = Rule(keep, now, None if days is None else now - days * 86_400, unfinished, dry_run)
     removed = collect(place, rule)
     verb = "would be removed" if dry_run else "removed"
     for each in removed:

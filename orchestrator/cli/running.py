@@ -12,6 +12,7 @@ import typer
 from rich.live import Live
 
 from orchestrator.cli import console, options
+from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.events import Entry, FinishReason
 from orchestrator.engine.driver import Stop
 from orchestrator.measure.summary import Summary
@@ -20,12 +21,13 @@ from orchestrator.views.lines import LineWriter
 from orchestrator.views.live import LiveView
 from orchestrator.views.tables import subtask_table, summary_table
 from orchestrator.wiring import logs
-from orchestrator.wiring.history import publish_result, summary_of
+from orchestrator.wiring.history import publish_result, result_branch, resumable, summary_of
 from orchestrator.wiring.runs import OpenRun, RunOptions, resume_run, start_run
 from orchestrator.wiring.surroundings import Surroundings
 
 INTERRUPTED = 130
 _FRAMES_PER_S = 5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one is a terminal that was closed
 
 Grace = Annotated[
     float,
@@ -46,6 +48,12 @@ def run(
     agents: options.Agents = None,
     gate_slots: options.GateSlots = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of every random choice.", metavar="N")] = 0,
+    serial: Annotated[
+        bool,
+        typer.Option(
+            "--serial", help="One slot for everything: the control that other runs' speedup is measured against."
+        ),
+    ] = False,
     max_cost: options.MaxCost = None,
     max_tokens: options.MaxTokens = None,
     max_time: options.MaxTime = None,
@@ -61,12 +69,15 @@ def run(
 
     Example: orchestrate run tasks/refactor.yaml --agents 8
     """
-    chosen = RunOptions(backend, seed, agents, gate_slots, max_cost, max_tokens, max_time, store)
+    chosen = RunOptions(backend, seed, agents, gate_slots, max_cost, max_tokens, max_time, serial or None, store)
     _carry_out(start_run(Surroundings.found(), spec, chosen), Audience(quiet, json), grace)
 
 
 def resume(
-    name: options.RunOrLast = "last",
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A run's id or a part of it; default: the latest that can go on.", metavar="[RUN]"),
+    ] = None,
     agents: options.Agents = None,
     gate_slots: options.GateSlots = None,
     max_cost: options.MaxCost = None,
@@ -82,8 +93,9 @@ def resume(
     Options replace the limits that the run had. What was proposed, judged or merged stays so.
     """
     surroundings = Surroundings.found()
-    folder = surroundings.store(store).find(name)
-    chosen = RunOptions(None, 0, agents, gate_slots, max_cost, max_tokens, max_time, store)
+    place = surroundings.store(store)
+    folder = resumable(place) if name is None else place.find(name)
+    chosen = RunOptions(None, 0, agents, gate_slots, max_cost, max_tokens, max_time, None, store)
     _carry_out(resume_run(surroundings, folder, chosen), Audience(quiet, json), grace)
 
 
@@ -98,20 +110,34 @@ class Audience:
 def _carry_out(opening: AbstractContextManager[OpenRun], audience: Audience, grace_s: float) -> None:
     with opening as opened:
         stop = Stop()
+        reason: FinishReason | None = None
         try:
             reason = asyncio.run(_work(opened, audience, stop, grace_s))
         except asyncio.CancelledError:
-            reason = None
+            pass
         except BaseExceptionGroup as group:
-            raise _first_of(group) from group
-        branch = publish_result(opened)
-        summary = summary_of(opened.journal.entries(), opened.folder)
-    _print_end(summary, branch, audience)
-    if reason in (None, "drained"):
-        how = "cancelled" if reason is None else "stopped"
-        console.err().print(f"{how}; nothing that was proposed is lost. Go on with: orchestrate resume {summary.run}")
-        raise typer.Exit(INTERRUPTED)
+            fault = _first_of(group)
+            if isinstance(fault, OrchestratorError) and opened.state.run is not None:
+                _conclude(opened, audience)
+                console.err().print(_how_to_go_on(opened, "stopped by an error"), markup=False)
+            raise fault from group
+        summary = _conclude(opened, audience)
+        if reason in (None, "drained"):
+            console.err().print(_how_to_go_on(opened, "cancelled" if reason is None else "stopped"), markup=False)
+            raise typer.Exit(INTERRUPTED)
     raise typer.Exit(0 if reason == "completed" and summary.merged == summary.subtasks else 1)
+
+
+def _conclude(opened: OpenRun, audience: Audience) -> Summary:
+    """Print the figures and bring what was merged to the user's repository, whatever the run's end was."""
+    summary = summary_of(opened.journal.entries(), opened.folder)
+    _print_end(summary, result_branch(summary.run), audience)
+    publish_result(opened.state, opened.repository, opened.surroundings)
+    return summary
+
+
+def _how_to_go_on(opened: OpenRun, how: str) -> str:
+    return f"{how}; nothing that was proposed is lost. Go on with: orchestrate resume {opened.folder.run}"
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -124,7 +150,7 @@ async def _work(opened: OpenRun, audience: Audience, stop: Stop, grace_s: float)
     terminal = console.out()
     if audience.json:
         return await _watched(opened, stop, grace_s, [_print_json], None)
-    if audience.quiet or not terminal.is_terminal or logs.are_on_terminal():
+    if audience.quiet or not terminal.is_terminal or terminal.is_dumb_terminal or logs.are_on_terminal():
         writer = LineWriter()
         observers: Sequence[Observer] = [] if audience.quiet else [lambda entry: _print_line(writer, entry)]
         return await _watched(opened, stop, grace_s, observers, None)
@@ -154,12 +180,12 @@ async def _watched(
             else:
                 console.err().print(notice)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             loop.add_signal_handler(number, interrupt)
         try:
             await asyncio.wait({working})
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 loop.remove_signal_handler(number)
     return working.result()
 
@@ -202,6 +228,24 @@ def _print_end(summary: Summary, branch: str, audience: Audience) -> None:
         if len(missing) > 20:
             terminal.print(f"… and {len(missing) - 20} more: orchestrate show {summary.run}", style="dim")
     terminal.print(summary_table(summary, branch=branch))
+    for what, command in _next_steps(summary):
+        terminal.print(f"  orchestrate {command}   {what}", style="dim", markup=False)
+
+
+def _next_steps(summary: Summary) -> list[tuple[str, str]]:
+    """What one would do next, and the command for it."""
+    run = summary.run
+    steps: list[tuple[str, str]] = []
+    failed = next((row.id for row in summary.rows if row.phase == "abandoned" and row.attempts), None)
+    if failed is not None:
+        steps.append(("why it failed", f"show {run} {failed} --part verdict"))
+    if summary.finished in ("cost_limit", "token_limit", "wall_limit"):
+        option = {"cost_limit": "--max-cost USD", "token_limit": "--max-tokens N", "wall_limit": "--max-time S"}
+        steps.append(("go on with more", f"resume {run} {option[summary.finished]}"))
     if summary.merged:
-        for what, command in (("look at it", "show"), ("all of it as one diff", "diff"), ("take it over", "apply")):
-            terminal.print(f"  orchestrate {command} {summary.run}   {what}", style="dim", markup=False)
+        steps += [
+            ("look at it", f"show {run}"),
+            ("all of it as one diff", f"diff {run}"),
+            ("take it over", f"apply {run}"),
+        ]
+    return steps

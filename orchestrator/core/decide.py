@@ -20,6 +20,8 @@ def decide(state: RunState, now: float) -> Intent | None:
     """Name the next step, or None when nothing can start at this moment."""
     if state.finished is not None or state.split_problem is not None:
         return None
+    if state.limits.is_serial and state.in_flight:
+        return None
     if not state.is_split:
         return None if state.is_splitting else SplitStarted()
     if state.batch is None:
@@ -37,11 +39,16 @@ def decide(state: RunState, now: float) -> Intent | None:
 
 
 def limit_reached(state: RunState, now: float) -> FinishReason | None:
-    """Name the limit that is used up; no attempt starts from then on, what is under way goes on to its end."""
-    limits, spent = state.limits, state.spent
-    if limits.cost_usd is not None and (spent.cost_usd or 0.0) >= limits.cost_usd:
+    """Name the limit that is used up; no attempt starts from then on, what is under way goes on to its end.
+
+    What is in flight is expected to come to what attempts came to so far on average. That is an expectation: the attempts
+    that start before the first one has ended are not bounded by it.
+    """
+    limits = state.limits
+    in_flight = state.counts[Phase.GENERATING] / state.answered if state.answered else 0.0
+    if limits.cost_usd is not None and state.known_cost_usd * (1 + in_flight) >= limits.cost_usd:
         return "cost_limit"
-    if limits.tokens is not None and (spent.total_tokens or 0) >= limits.tokens:
+    if limits.tokens is not None and state.known_tokens * (1 + in_flight) >= limits.tokens:
         return "token_limit"
     if limits.wall_s is not None and state.wall_s(now) >= limits.wall_s:
         return "wall_limit"

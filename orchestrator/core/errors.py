@@ -6,8 +6,7 @@
     │   ├── GitError                  3   git refused; carries its arguments and its own words
     │   ├── GateError                 3   the gate itself could not run (never: the patch was bad, that is a Verdict)
     │   └── BackendError              3   a model backend failed; `kind` says how, `retryable` says what follows
-    ├── JournalError                  4   the log contradicts the transition table, or cannot be read: a bug or a damaged file
-    └── LimitReached                  1   a budget the user set is used up
+    └── JournalError                  4   the log contradicts the transition table, or cannot be read: a bug or a damaged file
 
 A class exists here only where somebody catches it differently. Exit code 130 (interrupted) is no error: the run
 was asked to stop, and `orchestrate resume` goes on.
@@ -86,7 +85,3 @@ class JournalError(OrchestratorError):
     """An event that the transition table does not allow, or a journal that cannot be read."""
 
     exit_code = 4
-
-
-class LimitReached(OrchestratorError):
-    """A limit on cost, tokens or wall time is used up."""

@@ -199,6 +199,11 @@ class RunFinished(Value):
     kind: Literal["run_finished"] = "run_finished"
     reason: FinishReason
 
+    @property
+    def is_for_good(self) -> bool:
+        """Whether there is nothing to resume."""
+        return self.reason in ("completed", "split_failed")
+
 
 Intent = SplitStarted | AttemptStarted | GateStarted | BatchStarted
 Outcome = SplitFinished | SplitFailed | PatchProposed | AttemptFailed | PatchJudged | BatchMerged | BatchRejected

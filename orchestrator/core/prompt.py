@@ -57,6 +57,7 @@ class Selection:
     shown: tuple[ShownFile, ...] = ()
     too_large: tuple[str, ...] = ()
     binary: tuple[str, ...] = ()
+    hidden_writable: tuple[str, ...] = ()
 
 
 def choose_files(
@@ -82,7 +83,8 @@ def choose_files(
             continue
         left -= cost
         shown.append(ShownFile(path=path, text=text, is_writable=matches(path, writable)))
-    return Selection(tuple(shown), tuple(too_large), tuple(binary))
+    hidden = tuple(path for path in (*too_large, *binary) if matches(path, writable))
+    return Selection(tuple(shown), tuple(too_large), tuple(binary), hidden)
 
 
 def build_prompt(

@@ -31,6 +31,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.graph import dependents_of, ranks
 from orchestrator.core.merge_queue import MergeQueue
+from orchestrator.core.subtask_state import SubtaskState
 from orchestrator.core.transitions import FINAL, TRANSITIONS, Phase
 from orchestrator.core.values import (
     Check,
@@ -38,36 +39,14 @@ from orchestrator.core.values import (
     Conflict,
     FailedTry,
     Limits,
-    Patch,
-    Subtask,
     SubtaskId,
     Usage,
     Verdict,
 )
 
 NO_COMMIT = CommitId("")
-
-
-@dataclass(slots=True)
-class SubtaskState:
-    """One subtask in a run. `failures` are the tries that count; `reworks` those that a moving trunk cost."""
-
-    spec: Subtask
-    order: int
-    rank: float
-    dependents: list[SubtaskId]
-    unmet: int
-    phase: Phase = Phase.WAITING
-    attempt: int = 0
-    failures: list[FailedTry] = field(default_factory=list)
-    conflicts: list[FailedTry] = field(default_factory=list)
-    patch: Patch | None = None
-    reason: str = ""
-
-    @property
-    def draw(self) -> int:
-        """The number of the try that counts, from 1."""
-        return len(self.failures) + 1
+_NEED_ABANDONED = "need_abandoned"
+_FOR_GOOD = ("completed", "split_failed")
 
 
 @dataclass(slots=True)
@@ -87,8 +66,11 @@ class RunState:
     queue: MergeQueue = field(default_factory=MergeQueue)
     batch: BatchStarted | None = None
     batches: int = 0
-    checks: dict[tuple[str, ...], Check] = field(default_factory=dict)
+    checks: dict[tuple[object, ...], Check] = field(default_factory=dict)
     spent: Usage = field(default_factory=Usage)
+    known_cost_usd: float = 0.0
+    known_tokens: int = 0
+    answered: int = 0
     retained_lines: int = 0
     finished: FinishReason | None = None
     wall_before_s: float = 0.0
@@ -97,6 +79,8 @@ class RunState:
 
     def wall_s(self, now: float) -> float:
         """Seconds that processes have worked at this run, without the pauses between them."""
+        if self.run is None:
+            return 0.0
         return self.wall_before_s + max(0.0, now - self.segment_started)
 
     @property
@@ -104,6 +88,11 @@ class RunState:
         """Intents without an outcome yet."""
         busy = self.counts[Phase.GENERATING] + self.counts[Phase.JUDGING]
         return busy + (self.batch is not None) + self.is_splitting
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended for good."""
+        return self.finished in _FOR_GOOD
 
     @property
     def is_settled(self) -> bool:
@@ -155,6 +144,19 @@ def _require(subtask: SubtaskState, kind: str) -> None:
         raise JournalError(f"subtask {subtask.spec.id!r} is {subtask.phase.value}: {kind} is not possible there")
 
 
+def _require_attempt(subtask: SubtaskState, event: PatchProposed | AttemptFailed | GateStarted | PatchJudged) -> None:
+    if event.attempt != subtask.attempt:
+        named = f"{event.kind} speaks of attempt {event.attempt}"
+        raise JournalError(f"subtask {subtask.spec.id!r} is at attempt {subtask.attempt}: {named}")
+
+
+def _spend(state: RunState, usage: Usage) -> None:
+    """Add to the bill; what is unknown leaves the total unknown, but never switches a limit off."""
+    state.spent += usage
+    state.known_cost_usd += usage.cost_usd or 0.0
+    state.known_tokens += (usage.input_tokens or 0) + (usage.output_tokens or 0)
+
+
 def _move(state: RunState, subtask: SubtaskState, kind: str, target: Phase) -> None:
     _require(subtask, kind)
     if target not in TRANSITIONS[subtask.phase, kind]:
@@ -167,12 +169,21 @@ def _move(state: RunState, subtask: SubtaskState, kind: str, target: Phase) -> N
         heappush(state.ready, key)
     elif target is Phase.PROPOSED:
         heappush(state.proposed, key)
-    elif target is Phase.ABANDONED:
-        for name in subtask.dependents:
+    elif target is Phase.ABANDONED and kind != _NEED_ABANDONED:
+        _abandon_dependents(state, subtask)
+
+
+def _abandon_dependents(state: RunState, abandoned: SubtaskState) -> None:
+    """Abandon everything that needs a subtask, directly or not; by a list, since a chain may be long."""
+    pending = [abandoned]
+    while pending:
+        need = pending.pop()
+        for name in need.dependents:
             dependent = state.subtasks[name]
             if dependent.phase not in FINAL:
-                dependent.reason = f"needs {subtask.spec.id!r}, which was abandoned"
-                _move(state, dependent, "need_abandoned", Phase.ABANDONED)
+                dependent.reason = f"needs {need.spec.id!r}, which was abandoned"
+                _move(state, dependent, _NEED_ABANDONED, Phase.ABANDONED)
+                pending.append(dependent)
 
 
 def _take(queue: list[tuple[float, int, SubtaskId]], subtask: SubtaskState) -> None:
@@ -187,8 +198,12 @@ def _run(state: RunState, event: RunStarted | RunResumed | RunFinished, at: floa
         case RunStarted():
             _start(state, event, at)
         case RunResumed():
+            if state.is_over:
+                raise JournalError(f"run_resumed after the run has ended for good ({state.finished})")
             _resume(state, event, at)
         case RunFinished():
+            if state.finished is not None:
+                raise JournalError("run_finished stands in this journal twice in a row")
             state.finished = event.reason
             state.wall_before_s = state.wall_s(at)
             state.segment_started = at
@@ -237,7 +252,7 @@ def _split(state: RunState, event: SplitStarted | SplitFinished | SplitFailed) -
         state.is_splitting = True
         return
     state.is_splitting = False
-    state.spent += event.usage
+    _spend(state, event.usage)
     if isinstance(event, SplitFailed):
         state.split_problem = event.detail
         return
@@ -263,11 +278,15 @@ def _generate(state: RunState, event: AttemptStarted | PatchProposed | AttemptFa
             subtask.attempt = event.attempt
             _move(state, subtask, event.kind, Phase.GENERATING)
         case PatchProposed():
-            state.spent += event.usage
+            _require_attempt(subtask, event)
+            _spend(state, event.usage)
+            state.answered += 1
             subtask.patch = event.patch
             _move(state, subtask, event.kind, Phase.PROPOSED)
         case AttemptFailed():
-            state.spent += event.usage
+            _require_attempt(subtask, event)
+            _spend(state, event.usage)
+            state.answered += 1
             _fail(state, subtask, event.kind, event.failure.reason, event.failure.feedback)
         case _:
             assert_never(event)
@@ -276,6 +295,7 @@ def _generate(state: RunState, event: AttemptStarted | PatchProposed | AttemptFa
 def _judge(state: RunState, event: GateStarted | PatchJudged) -> None:
     subtask = _find(state, event.subtask, event)
     _require(subtask, event.kind)
+    _require_attempt(subtask, event)
     if isinstance(event, GateStarted):
         _take(state.proposed, subtask)
         _move(state, subtask, event.kind, Phase.JUDGING)
@@ -287,6 +307,8 @@ def _judge(state: RunState, event: GateStarted | PatchJudged) -> None:
 
 
 def _start_batch(state: RunState, event: BatchStarted) -> None:
+    if event.batch != state.batches + 1:
+        raise JournalError(f"batch {event.batch} follows batch {state.batches}")
     if state.batch is not None:
         raise JournalError(f"batch {event.batch} starts while batch {state.batch.batch} is under way")
     members = [_find(state, name, event) for name in event.members]
@@ -307,15 +329,20 @@ def _end_batch(state: RunState, event: BatchMerged | BatchRejected) -> None:
     if batch is None or batch.batch != event.batch:
         raise JournalError(f"{event.kind} of batch {event.batch}, which is not under way")
     conflicted = {conflict.subtask for conflict in event.conflicts}
-    named = conflicted | ({merged.subtask for merged in event.merged} if isinstance(event, BatchMerged) else set())
-    if named - set(batch.members) or (isinstance(event, BatchMerged) and named != set(batch.members)):
+    merged = {patch.subtask for patch in event.merged} if isinstance(event, BatchMerged) else set()
+    named = conflicted | merged
+    if (
+        conflicted & merged
+        or named - set(batch.members)
+        or (isinstance(event, BatchMerged) and named != set(batch.members))
+    ):
         raise JournalError(f"{event.kind} of batch {event.batch} names other members than batch_started did")
     state.batch = None
     if isinstance(event, BatchMerged):
         state.head = event.head
         state.retained_lines = event.retained_lines
-        for merged in event.merged:
-            _settle(state, _find(state, merged.subtask, event), event)
+        for patch in event.merged:
+            _settle(state, _find(state, patch.subtask, event), event)
     else:
         survivors = [name for name in batch.members if name not in conflicted]
         culprit = state.queue.bisect(survivors)
@@ -331,7 +358,7 @@ def _end_batch(state: RunState, event: BatchMerged | BatchRejected) -> None:
 def _settle(state: RunState, subtask: SubtaskState, event: BatchMerged) -> None:
     _move(state, subtask, event.kind, Phase.MERGED)
     for check in subtask.spec.checks:
-        state.checks.setdefault((check.name, *check.argv), check)
+        state.checks.setdefault(check.key, check)
     for name in subtask.dependents:
         dependent = state.subtasks[name]
         dependent.unmet -= 1

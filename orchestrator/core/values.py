@@ -41,10 +41,12 @@ class Usage(Value):
 
     `input_tokens` counts all input, cached or not; `cached_input_tokens` and `cache_write_tokens` are parts of it;
     `reasoning_tokens` is a part of `output_tokens`. `cost_usd` is None where no price is known.
+    `unknown_requests` were cut off before they said what they cost: they may have been billed, and are in no other figure.
     `is_simulated` is set when a stub stood in for a model: the tokens are counted, nobody was paid.
     """
 
     requests: int = 0
+    unknown_requests: int = 0
     input_tokens: int | None = 0
     cached_input_tokens: int | None = 0
     cache_write_tokens: int | None = 0
@@ -56,6 +58,7 @@ class Usage(Value):
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             requests=self.requests + other.requests,
+            unknown_requests=self.unknown_requests + other.unknown_requests,
             input_tokens=_plus_int(self.input_tokens, other.input_tokens),
             cached_input_tokens=_plus_int(self.cached_input_tokens, other.cached_input_tokens),
             cache_write_tokens=_plus_int(self.cache_write_tokens, other.cache_write_tokens),
@@ -79,6 +82,11 @@ class Check(Value):
     timeout_s: float = Field(default=120.0, gt=0)
     env: Mapping[str, str] = {}
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What makes two checks the same: name, arguments, environment."""
+        return (self.name, self.argv, tuple(sorted(self.env.items())))
+
 
 class GateSettings(Value):
     """What all gates of a run share.
@@ -96,13 +104,18 @@ class GateSettings(Value):
 
 
 class Limits(Value):
-    """How much at once and how much at all; None is no limit."""
+    """How much at once and how much at all; None is no limit.
+
+    `is_serial` is one slot for everything: model, gate and integration take turns. A run like that is the control that a
+    speedup is measured against; one that still overlaps its gates would flatter the others.
+    """
 
     agents: int = Field(default=4, ge=1)
     gate_slots: int = Field(default=2, ge=1)
     cost_usd: float | None = Field(default=None, gt=0)
     tokens: int | None = Field(default=None, gt=0)
     wall_s: float | None = Field(default=None, gt=0)
+    is_serial: bool = False
 
 
 class Subtask(Value):

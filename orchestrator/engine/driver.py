@@ -3,8 +3,9 @@
 `drive` is the only coroutine that changes a run's state or writes its journal. Outcomes that arrive together are
 journaled together with what follows from them, in one durable transaction; only then does anything new start.
 
-Stopping: `Stop.request()` starts nothing new and lets what is in flight finish; cancelling the task that runs `drive`
-ends it at once and journals nothing, and the next process says `RunResumed`. Either way nothing paid for is lost.
+Stopping: `Stop.request()` starts nothing new and lets what is in flight finish, so nothing paid for is lost. Cancelling the
+task that runs `drive` ends what is in flight at once; what had been heard by then is still journaled, and the next process
+says `RunResumed`. A request that was in flight may have been billed all the same: nobody can know.
 """
 
 import asyncio
@@ -83,6 +84,9 @@ class Driver:
                     if self._running == 0:
                         break
                     heard = await self._hear()
+        except asyncio.CancelledError:
+            await asyncio.shield(self._last_words())
+            raise
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
         if self._fault is not None:
@@ -121,6 +125,17 @@ class Driver:
             self.state.apply(intent, now)
             yield intent
 
+    async def _last_words(self) -> None:
+        """Journal what was heard and not yet written when the run was cancelled; decide nothing."""
+        mail = [self._inbox.get_nowait() for _ in range(self._inbox.qsize())]
+        heard = [each for each in mail if isinstance(each, Occurrence)]
+        bodies = {digest: body for each in heard for digest, body in each.bodies.items()}
+        for each in heard:
+            self.state.apply(each.outcome, each.at)
+        for entry in await self.journal.append([(each.at, each.outcome) for each in heard], bodies) if heard else ():
+            for observe in self.observers:
+                observe(entry)
+
     def _why(self, now: float) -> FinishReason:
         if self.state.split_problem is not None:
             return "split_failed"
@@ -146,7 +161,7 @@ class Driver:
             if isinstance(each, Occurrence):
                 heard.append(each)
             else:
-                _log.warning("the run stops: %s", each)
+                _log.info("the run stops: %s", each)
                 self._fault = self._fault or each
                 self.stop.request()
         return heard

@@ -21,15 +21,16 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.globs import select_sorted
 from orchestrator.core.policy import refusal
-from orchestrator.core.prompt import build_prompt, choose_files
+from orchestrator.core.prompt import Selection, build_prompt, choose_files
 from orchestrator.core.skills import Skill
-from orchestrator.core.values import Check, CommitId, Exchange, Failure, Span, SubtaskId, Verdict
+from orchestrator.core.values import Check, CommitId, Exchange, Failure, Span, SubtaskId, Usage, Verdict
 from orchestrator.engine.jobs import GenerateJob, IntegrateJob, Job, JudgeJob, SplitJob
 from orchestrator.ports import (
     Backend,
     Bodies,
     Clock,
     Gate,
+    Generation,
     Judgement,
     Meter,
     Splitter,
@@ -106,9 +107,11 @@ class Effects:
         used = tuple((skill.name, skill.digest) for skill in skills)
         try:
             async with world.workspaces.open(job.base) as workspace:
-                prompt = await _prompt(job, workspace, skills)
+                selection = await _selection(job, workspace)
+                prompt = _prompt(job, selection, skills)
                 opened = world.clock.now()
-                made = await world.backend.generate(prompt, workspace, meter)
+                hidden = _hidden(selection)
+                made = hidden or await world.backend.generate(prompt, workspace, meter)
                 answered = world.clock.now()
                 patch = await workspace.patch() if made.failure is None else None
         finally:
@@ -198,11 +201,23 @@ def _later(part: _Timed, seconds: float) -> _Timed:
     return part.model_copy(update={"started_s": part.started_s + seconds})
 
 
-async def _prompt(job: GenerateJob, workspace: Workspace, skills: Sequence[Skill]) -> Prompt:
+async def _selection(job: GenerateJob, workspace: Workspace) -> Selection:
     subtask = job.subtask
     paths = await workspace.paths()
     globs = (*subtask.writable, *subtask.context)
     files = await workspace.read(dict.fromkeys(path for glob in globs for path in select_sorted(paths, glob)))
-    selection = choose_files(files, subtask.writable, subtask.context, subtask.context_tokens)
-    draw = Draw(seed=job.seed, subtask=subtask.id, attempt=job.attempt, draw=job.draw)
-    return build_prompt(subtask, selection, skills, job.failures, draw)
+    return choose_files(files, subtask.writable, subtask.context, subtask.context_tokens)
+
+
+def _prompt(job: GenerateJob, selection: Selection, skills: Sequence[Skill]) -> Prompt:
+    draw = Draw(seed=job.seed, subtask=job.subtask.id, attempt=job.attempt, draw=job.draw)
+    return build_prompt(job.subtask, selection, skills, job.failures, draw)
+
+
+def _hidden(selection: Selection) -> Generation | None:
+    """What becomes of an attempt that cannot succeed, without asking anybody: nothing of what is to be changed can be shown."""
+    if any(file.is_writable for file in selection.shown) or not selection.hidden_writable:
+        return None
+    named = ", ".join(selection.hidden_writable[:5])
+    told = f"{named}: to be changed, and too large or not text, so nobody can be shown it; raise context_tokens, or split it"
+    return Generation(Usage(), Failure(reason="context_too_long", feedback=told))

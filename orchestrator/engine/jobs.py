@@ -6,7 +6,8 @@ from typing import assert_never
 
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import AttemptStarted, BatchStarted, GateStarted, Intent, SplitStarted
-from orchestrator.core.state import RunState, SubtaskState
+from orchestrator.core.state import RunState
+from orchestrator.core.subtask_state import SubtaskState
 from orchestrator.core.values import Check, CommitId, FailedTry, Subtask
 from orchestrator.ports import Stacked
 
@@ -99,8 +100,8 @@ def _checks(state: RunState, members: Sequence[SubtaskState]) -> Sequence[Check]
     """The integration gate's checks: those of the task, or else every check of what is in the tree."""
     if state.run is not None and state.run.integration_checks:
         return state.run.integration_checks
-    checks: dict[tuple[str, ...], Check] = dict(state.checks)
+    checks: dict[tuple[object, ...], Check] = dict(state.checks)
     for member in members:
         for check in member.spec.checks:
-            checks.setdefault((check.name, *check.argv), check)
+            checks.setdefault(check.key, check)
     return list(checks.values())

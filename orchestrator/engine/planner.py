@@ -2,14 +2,14 @@
 
 A plan is structured output, and it is checked like anything that a model says: ids unique, needs known and without a
 cycle, paths inside the repository, not too many. A bad plan goes back to the model with what is wrong with it, twice at
-the most; then the split has failed, and says why. Every request is recorded, as those of an attempt are.
+the most; then the split has failed, and says why. A model that cannot be reached is no answer: the error is raised, and the
+run can be resumed. Every request is recorded, as those of an attempt are.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.core.chat import Completion, Draw, Message, Prompt
-from orchestrator.core.errors import BackendError
 from orchestrator.core.globs import select
 from orchestrator.core.items import SplitError
 from orchestrator.core.plan import PLAN_SCHEMA, plan_prompt_text, subtasks_from_plan
@@ -71,12 +71,7 @@ class PlannedSplit:
             prompt = await self._prompt(workspace, seed)
         problem = ""
         for _ in range(1 + MAX_CORRECTIONS):
-            try:
-                completion = await self._ask(prompt, record)
-            except BackendError as error:
-                if not error.is_retryable:
-                    raise
-                return record.ended(problem=f"the model could not be asked for a plan: {error}")
+            completion = await self._ask(prompt, record)
             if completion.stop_reason != "end_turn":
                 return record.ended(problem=f"the model gave no plan: its answer ended by {completion.stop_reason}")
             try:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.files import listed, remove
 from orchestrator.git.repository import Entry, Repository
 
 FOLDER_MODE = 0o755
@@ -79,6 +80,7 @@ class TreeFolder:
 
     def fill(self, contents: Contents) -> None:
         """Make the folder hold exactly `contents`. Raises OSError where that cannot be done even from scratch."""
+        self.scratch.mkdir(exist_ok=True)
         try:
             self._fill(contents)
         except OSError:
@@ -111,7 +113,7 @@ class TreeFolder:
         pending = [""]
         while pending:
             prefix = pending.pop()
-            for entry in _listed(f"{self.path}/{prefix}"):
+            for entry in listed(f"{self.path}/{prefix}"):
                 path = f"{prefix}{entry.name}"
                 status = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode) and path in contents.folders:
@@ -169,35 +171,6 @@ def folders_of(paths: Iterable[str]) -> set[str]:
             found.add(path[:at])
             at = path.rfind("/", 0, at)
     return found
-
-
-def remove(place: Path, scratch: Path) -> None:
-    """Remove whatever stands at a path, without following it, however deep it goes and whatever its modes are.
-
-    Folders are first moved to `scratch` one by one, so neither the recursion nor the length of a path can grow.
-    """
-    if not stat.S_ISDIR(place.lstat().st_mode):
-        place.unlink()
-        return
-    pending = [_set_aside(place, scratch)]
-    while pending:
-        folder = pending.pop()
-        for entry in _listed(folder):
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(_set_aside(Path(entry.path), scratch))
-            else:
-                Path(entry.path).unlink()
-        folder.rmdir()
-
-
-def _set_aside(folder: Path, scratch: Path) -> Path:
-    folder.chmod(0o700)
-    return folder.rename(scratch / f"removed-{next(_NUMBERS)}")
-
-
-def _listed(folder: Path | str) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return list(entries)
 
 
 def _put_entry(place: str, entry: Entry, content: bytes, mtime_ns: int | None) -> _Signature:

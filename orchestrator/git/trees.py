@@ -7,6 +7,7 @@ hold and who gets it.
 
 import asyncio
 import itertools
+import logging
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -16,20 +17,24 @@ from pathlib import Path
 from orchestrator.core.errors import EnvironmentFault, GateError, OrchestratorError
 from orchestrator.core.globs import select
 from orchestrator.core.values import CommitId
-from orchestrator.git.checkout import SUBMODULE_MODE, Contents, Kept, TreeFolder, Wanted, folders_of, remove
+from orchestrator.files import discard
+from orchestrator.git.checkout import SUBMODULE_MODE, Contents, Kept, TreeFolder, Wanted, folders_of
 from orchestrator.git.repository import Entry, Listing, Repository
 from orchestrator.git.threads import run_to_end
 
 Prepare = Callable[[Path], Awaitable[None]]
+_log = logging.getLogger(__name__)
 _MARKER = ".orchestrate-trees"
 # What a settled file's mtime lies before the pool's start: byte code is matched by whole seconds, so it must not be now.
 _SETTLED_BEFORE_NS = 60 * 10**9
+_STARTS = itertools.count()
 
 
 class TreePool:
     """Leases up to `size` trees at once, in the order of asking. Use it from one event loop; `close` removes the trees.
 
-    `root` is a folder that only the pool uses: what a killed process left there is removed at the first lease.
+    `root` is a folder that only the pool uses, on any file system and best outside of any checkout; it may be there and
+    empty, and keeps its mode then. What a killed process left there is removed at the first lease.
     `prepare` is awaited once, before that lease, on a tree at `base`; the untracked files, links and folders that it
     leaves are put back into every tree. It must not rely on the tree's own absolute path.
     """
@@ -63,7 +68,7 @@ class TreePool:
             free.put_nowait(tree)
 
     async def close(self) -> None:
-        """Remove everything. No lease may be open."""
+        """Remove everything, as far as that can be done; what is left is logged. No lease may be open."""
         self._free = None
         await run_to_end(self._remove_root)
 
@@ -86,35 +91,51 @@ class TreePool:
             raise
         except (OrchestratorError, OSError) as error:
             raise GateError(f"the gate's set-up failed on the base commit: {error}") from error
-        await run_to_end(lambda: self._snapshot(tree.path))
+        try:
+            await run_to_end(lambda: self._snapshot(tree.path))
+        except OSError as error:
+            raise GateError(f"cannot keep what the gate's set-up left in {str(tree.path)!r}: {error}") from error
 
     def _make_folders(self) -> list[TreeFolder]:
-        self._remove_root()
         self._kept, self._kept_folders = {}, set()
+        run = next(_STARTS)  # an old tree's name is never used again, so nobody who still has it shares the new one
         try:
-            for folder in (self._root, self._scratch, self._root / "kept"):
-                folder.mkdir(parents=True)
+            if not self._clear():
+                raise EnvironmentFault(f"{str(self._root)!r} holds files that are not the gate's: give an empty folder")
+            self._root.mkdir(parents=True, exist_ok=True)
+            for folder in (self._scratch, self._root / "kept"):
+                folder.mkdir()
             (self._root / _MARKER).touch()
+            self._settled_ns = (self._root / _MARKER).stat().st_mtime_ns // 10**9 * 10**9 - _SETTLED_BEFORE_NS
         except OSError as error:
             raise EnvironmentFault(f"cannot make trees for the gate in {str(self._root)!r}: {error}") from error
-        self._settled_ns = (self._root / _MARKER).stat().st_mtime_ns // 10**9 * 10**9 - _SETTLED_BEFORE_NS
-        return [TreeFolder(self._root / f"tree-{n}", self._scratch, self._repository) for n in range(self._size)]
+        return [TreeFolder(self._root / f"tree-{run}-{n}", self._scratch, self._repository) for n in range(self._size)]
 
     @property
     def _scratch(self) -> Path:
         return self._root / "scratch"
 
-    def _remove_root(self) -> None:
+    def _clear(self) -> bool:
+        """Empty the root but for its marker; returns False for a folder that is not the pool's, and leaves it alone."""
         if not self._root.is_dir():
-            return
-        if any(self._root.iterdir()) and not (self._root / _MARKER).exists():
-            raise EnvironmentFault(f"{str(self._root)!r} holds files that are not the gate's: give an empty folder")
-        # `remove` moves folders beside what it removes; the marker goes last, so a removal that is cut off is repeated.
-        for place in self._root.iterdir():
-            if place.name != _MARKER:
-                remove(place, self._root)
-        (self._root / _MARKER).unlink(missing_ok=True)
-        self._root.rmdir()
+            return True
+        found = [place for place in self._root.iterdir() if place.name != _MARKER]
+        if found and not (self._root / _MARKER).exists():
+            return False
+        for place in found:
+            discard(place)
+        return True
+
+    def _remove_root(self) -> None:
+        try:
+            if not self._clear():
+                _log.warning("%s holds files that are not the gate's and is left alone", self._root)
+            elif self._root.is_dir() and not any(place.name != _MARKER for place in self._root.iterdir()):
+                # The marker goes last, so a removal that is cut off is repeated.
+                (self._root / _MARKER).unlink(missing_ok=True)
+                self._root.rmdir()
+        except OSError as error:
+            _log.warning("could not remove the gate's trees: %s", error)
 
     def _fill(self, tree: TreeFolder, commit: CommitId, protected: Sequence[str]) -> None:
         try:

@@ -7,6 +7,7 @@ owner alone: prompts and replies are in it.
 """
 
 import asyncio
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,11 +102,22 @@ class JournalReader:
         self._path = path
         if not path.is_file():
             raise EnvironmentFault(f"there is no journal at {path}")
+        # A log in WAL mode that nobody has open can only be read where its folder can be written, unless it is said to be still.
+        is_still = not path.with_name(f"{path.name}-wal").exists() and not os.access(path.parent, os.W_OK)
+        mode = "mode=ro&immutable=1" if is_still else "mode=ro"
         try:
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, check_same_thread=False)
         except sqlite3.Error as error:
             raise EnvironmentFault(f"the journal {path} cannot be opened: {error}") from error
         _check_format(self._db, path)
+
+    def last(self) -> int:
+        """The number of the last entry; 0 when there is none."""
+        try:
+            number: int = self._db.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()[0]
+        except sqlite3.Error as error:
+            raise JournalError(f"{self._path} cannot be read: {error}") from error
+        return number
 
     def entries(self, after: int = 0) -> Iterable[Entry]:
         """Every entry with a higher number than `after`, in order."""

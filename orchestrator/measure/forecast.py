@@ -7,7 +7,7 @@ written. Nothing is known yet about how often an answer must be repeated, so a f
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
-from orchestrator.core.graph import ranks, topological_order
+from orchestrator.core.graph import dependents_of, ranks, topological_order
 from orchestrator.core.values import Subtask, SubtaskId, Value
 
 OUTPUT_PER_WRITABLE_TOKEN = 1.9
@@ -23,6 +23,11 @@ class Pace(Value):
     tokens_per_s: float | None = None
     input_usd_per_million: float | None = None
     output_usd_per_million: float | None = None
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether a cost can be computed."""
+        return self.input_usd_per_million is not None and self.output_usd_per_million is not None
 
 
 class SubtaskForecast(Value):
@@ -86,9 +91,10 @@ def forecast(subtasks: Sequence[Subtask], shown: Mapping[SubtaskId, Shown], pace
 
 def makespan(subtasks: Sequence[Subtask], seconds: Mapping[SubtaskId, float], agents: int) -> float:
     """Time until the last subtask ends, when the heaviest chain goes first and nothing but agents is scarce."""
-    rank = ranks(subtasks)
-    unmet = {subtask.id: set(subtask.needs) for subtask in subtasks}
-    ready = [(-rank[name], order, name) for order, (name, needs) in enumerate(unmet.items()) if not needs]
+    rank, dependents = ranks(subtasks), dependents_of(subtasks)
+    order = {subtask.id: number for number, subtask in enumerate(subtasks)}
+    unmet = {subtask.id: len(subtask.needs) for subtask in subtasks}
+    ready = [(-rank[name], order[name], name) for name, count in unmet.items() if not count]
     heapify(ready)
     running: list[tuple[float, SubtaskId]] = []
     now = 0.0
@@ -97,11 +103,10 @@ def makespan(subtasks: Sequence[Subtask], seconds: Mapping[SubtaskId, float], ag
             name = heappop(ready)[2]
             heappush(running, (now + seconds[name], name))
         now, done = heappop(running)
-        for order, (name, needs) in enumerate(unmet.items()):
-            if done in needs:
-                needs.discard(done)
-                if not needs:
-                    heappush(ready, (-rank[name], order, name))
+        for name in dependents[done]:
+            unmet[name] -= 1
+            if not unmet[name]:
+                heappush(ready, (-rank[name], order[name], name))
     return now
 
 

@@ -3,14 +3,18 @@
 Definitions (they are the ones to cite; `docs/measurement.md` has them with their sources):
 
 - *accepted*: a subtask whose patch passed its gate and is in an integrated tree that itself passed.
-- *first-pass rate*: of the subtasks that were tried, the share whose first try that counts was merged.
+- *first-pass rate*: of the subtasks that came to an end or failed at least once, the share that was merged without a failed try.
 - *lines*: non-blank lines added. *Proposed* by all attempts, *gated*: of patches that passed, *integrated*: as merged,
   *retained*: standing in the integrated head and not in the base.
-- *one-agent time*, estimated: the work of this run (generation, gates, integration) laid end to end. It is an estimate,
-  because a run with one agent is not this run in slow motion; a measured run with `--agents 1` replaces it.
+- *one-agent time*, T(1): measured by a completed run of the same task with one slot for everything (`--serial`), where there is
+  one. Else estimated: the work of this run (generation, gates, integration) laid end to end, which is not the same, because a
+  serial run is not this run in slow motion.
+- *multiplier*: a speedup, T(1)/T(N), where the same subtasks were merged; else the ratio of throughputs, merged subtasks an hour.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.core.events import (
     AttemptFailed,
@@ -22,9 +26,11 @@ from orchestrator.core.events import (
     PatchProposed,
 )
 from orchestrator.core.state import RunState, fold
-from orchestrator.core.transitions import Phase
+from orchestrator.core.transitions import FINAL, Phase
 from orchestrator.core.values import CommitId, RunId, SubtaskId, TreeId, Usage, Value
 from orchestrator.measure.timeline import Interval, intervals, wall_s
+
+MultiplierKind = Literal["speedup", "throughput", "estimated"]
 
 
 class SubtaskSummary(Value):
@@ -57,6 +63,7 @@ class Summary(Value):
     merged: int
     abandoned: int
     attempts: int
+    lost_attempts: int
     reworks: int
     first_pass_rate: float | None
     usage: Usage
@@ -71,17 +78,18 @@ class Summary(Value):
     integrate_s: float
     average_agents_busy: float | None
     one_agent_s: float | None
-    is_one_agent_measured: bool
     one_agent_run: RunId | None = None
     multiplier: float | None
+    multiplier_kind: MultiplierKind | None
     rows: tuple[SubtaskSummary, ...]
 
 
 class OneAgent(Value):
-    """A measured run with one agent over the same task, backend and seed."""
+    """A completed serial run over the same base, task, backend and seed."""
 
     run: RunId
     wall_s: float
+    merged: frozenset[SubtaskId]
 
 
 def summarize(entries: Sequence[Entry], one_agent: OneAgent | None = None) -> Summary:
@@ -92,10 +100,9 @@ def summarize(entries: Sequence[Entry], one_agent: OneAgent | None = None) -> Su
     spans = intervals(entries)
     wall = wall_s(entries)
     generate, judge, integrate = (_total(spans, station) for station in ("generate", "judge", "integrate"))
-    merged = state.counts[Phase.MERGED]
-    work = generate + judge + integrate
-    estimate = work if merged else None
-    serial = one_agent.wall_s if one_agent else estimate
+    attempts = sum(isinstance(entry.event, AttemptStarted) for entry in entries)
+    ended = sum(isinstance(entry.event, PatchProposed | AttemptFailed) for entry in entries)
+    compared = _multiplier(state, wall, generate + judge + integrate, one_agent)
     output = state.spent.output_tokens
     return Summary(
         run=state.run.run,
@@ -109,9 +116,10 @@ def summarize(entries: Sequence[Entry], one_agent: OneAgent | None = None) -> Su
         head=state.head,
         tree=_last_tree(entries),
         subtasks=len(state.subtasks),
-        merged=merged,
+        merged=state.counts[Phase.MERGED],
         abandoned=state.counts[Phase.ABANDONED],
-        attempts=sum(isinstance(entry.event, AttemptStarted) for entry in entries),
+        attempts=attempts,
+        lost_attempts=attempts - ended - state.counts[Phase.GENERATING],
         reworks=sum(len(subtask.conflicts) for subtask in state.subtasks.values()),
         first_pass_rate=_first_pass(state),
         usage=state.spent,
@@ -125,12 +133,32 @@ def summarize(entries: Sequence[Entry], one_agent: OneAgent | None = None) -> Su
         judge_s=judge,
         integrate_s=integrate,
         average_agents_busy=generate / wall if wall > 0 else None,
-        one_agent_s=serial,
-        is_one_agent_measured=one_agent is not None,
-        one_agent_run=one_agent.run if one_agent else None,
-        multiplier=serial / wall if serial is not None and wall > 0 else None,
+        one_agent_s=compared.one_agent_s,
+        one_agent_run=compared.run,
+        multiplier=compared.multiplier,
+        multiplier_kind=compared.kind,
         rows=_rows(state, entries, spans),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    one_agent_s: float | None = None
+    run: RunId | None = None
+    multiplier: float | None = None
+    kind: MultiplierKind | None = None
+
+
+def _multiplier(state: RunState, wall: float, work: float, one_agent: OneAgent | None) -> _Compared:
+    merged = frozenset(name for name, subtask in state.subtasks.items() if subtask.phase is Phase.MERGED)
+    if not merged or wall <= 0 or state.limits.is_serial:
+        return _Compared()
+    if one_agent is None or one_agent.wall_s <= 0:
+        return _Compared(work, None, work / wall, "estimated")
+    if state.finished == "completed" and merged == one_agent.merged:
+        return _Compared(one_agent.wall_s, one_agent.run, one_agent.wall_s / wall, "speedup")
+    ratio = (len(merged) / wall) / (len(one_agent.merged) / one_agent.wall_s) if one_agent.merged else None
+    return _Compared(one_agent.wall_s, one_agent.run, ratio, "throughput" if ratio is not None else None)
 
 
 def _total(spans: Sequence[Interval], station: str) -> float:
@@ -139,10 +167,10 @@ def _total(spans: Sequence[Interval], station: str) -> float:
 
 def _first_pass(state: RunState) -> float | None:
     tried = [subtask for subtask in state.subtasks.values() if subtask.attempt > 0]
-    ended = [subtask for subtask in tried if subtask.failures or subtask.phase is Phase.MERGED]
+    ended = [subtask for subtask in tried if subtask.failures or subtask.phase in FINAL]
     if not ended:
         return None
-    return sum(not subtask.failures for subtask in ended) / len(ended)
+    return sum(subtask.phase is Phase.MERGED and not subtask.failures for subtask in ended) / len(ended)
 
 
 def _gated_lines(entries: Sequence[Entry]) -> int:

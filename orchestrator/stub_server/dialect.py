@@ -56,7 +56,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the service answers. `id` is unique within a server; `created_s` is in seconds since the epoch."""
+    """What the service answers, in a stream with its usage if `is_usage_wanted`. `id` is unique within a server; `created_s` is in seconds since the epoch."""
 
     id: str
     created_s: int
@@ -64,6 +64,7 @@ class Answer:
     parts: tuple[TextPart, ...]
     stop_reason: StopReason
     counts: Counts
+    is_usage_wanted: bool = True
 
     @property
     def text(self) -> str:
@@ -98,7 +99,7 @@ class Dialect(Protocol):
         """The answer as one JSON object."""
         ...
 
-    def events(self, answer: Answer, asked: Asked, piece_chars: int) -> Iterator[ServerEvent]:
+    def events(self, answer: Answer, piece_chars: int) -> Iterator[ServerEvent]:
         """The answer as a stream; those events with `tokens` are its pieces of text."""
         ...
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -86,12 +86,12 @@ async def _read_chunks(reader: asyncio.StreamReader, limit: int) -> bytes:
 
 
 class Responder:
-    """The answer to one request. `status` and `is_open` tell what came of it; after a break the connection is useless."""
+    """The answer to one request. `on_head` is told its status; once `is_open` is false the connection is useless."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self.status: int | None = None
+        self.on_head: Callable[[int], None] = lambda _: None
         self.is_open = True
 
     async def send(self, status: int, headers: Mapping[str, str], body: bytes, *, length: int | None = None) -> None:
@@ -149,7 +149,7 @@ class Responder:
             return
 
     def _head(self, status: int, headers: Mapping[str, str]) -> None:
-        self.status = status
+        self.on_head(status)
         phrase = "Overloaded" if status == _OVERLOADED else HTTPStatus(status).phrase
         lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         self._writer.write("\r\n".join(lines).encode("latin-1"))

@@ -18,9 +18,9 @@ from orchestrator.core.events import (
     PatchJudged,
     PatchProposed,
 )
-from orchestrator.core.state import SubtaskState
+from orchestrator.core.subtask_state import SubtaskState
 from orchestrator.core.values import Digest, Exchange, Failure, Patch, SubtaskId, Value, Verdict
-from orchestrator.views.text import clean, count, seconds
+from orchestrator.views.text import clean, count, one_line, seconds
 
 PARTS: Sequence[Literal["prompt", "reply", "diff", "verdict"]] = ("prompt", "reply", "diff", "verdict")
 
@@ -98,16 +98,15 @@ def show_attempts(
     subtask: SubtaskState, attempts: Sequence[AttemptStory], shelf: Shelf, parts: Sequence[str]
 ) -> Iterator[RenderableType]:
     """Render the chosen parts of each attempt."""
-    yield Text.assemble((clean(subtask.spec.id), "bold"), f" · {subtask.phase} · {clean(subtask.spec.title)}")
+    yield Text.assemble((one_line(subtask.spec.id), "bold"), f" · {subtask.phase} · {one_line(subtask.spec.title)}")
     if not attempts:
         yield Text(clean(subtask.reason) or "not started yet", style="dim")
     for story in attempts:
         took = seconds(story.ended - story.started) if story.ended is not None else "?"
         tokens = [exchange.usage.output_tokens for exchange in story.exchanges]
         spent = count(None if None in tokens else sum(each or 0 for each in tokens))
-        yield Rule(
-            f"attempt {story.attempt} · {took} · {spent} tokens out · {clean(story.fate)}", align="left", style="dim"
-        )
+        told = f"attempt {story.attempt} · {took} · {spent} tokens out · {one_line(story.fate)}"
+        yield Rule(Text(told), align="left", style="dim")
         yield from _parts(story, shelf, parts)
 
 

@@ -20,7 +20,7 @@ from orchestrator.core.events import (
     SplitFinished,
     SplitStarted,
 )
-from orchestrator.views.text import clean, count, plural, seconds
+from orchestrator.views.text import count, one_line, plural, seconds
 
 
 class LineWriter:
@@ -69,7 +69,7 @@ def _of_run(event: RunStarted | RunResumed | RunFinished | SplitStarted | SplitF
         case SplitFinished():
             return f"split into {plural(len(event.subtasks), 'subtask')}"
         case SplitFailed():
-            return f"no valid split: {clean(event.detail)}"
+            return f"no valid split: {one_line(event.detail)}"
         case _:
             assert_never(event)
 
@@ -94,6 +94,8 @@ def _of_judgement(event: PatchJudged | BatchMerged | BatchRejected) -> str | Non
             spent = seconds(event.verdict.tree_s + sum(check.duration_s for check in event.verdict.checks))
             if event.verdict.passed:
                 return f"{event.subtask}: gate passed in {spent}"
+            if event.verdict.reason == "conflict":
+                return f"{event.subtask}: conflicts with what was merged meanwhile; to be redone"
             failed = [check.name for check in event.verdict.checks if not check.passed]
             where = f" ({', '.join(failed)})" if failed else ""
             return f"{event.subtask}: gate said no: {event.verdict.reason.replace('_', ' ')}{where}"

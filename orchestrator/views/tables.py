@@ -9,7 +9,8 @@ from rich.text import Text
 
 from orchestrator.core.transitions import Phase
 from orchestrator.measure.summary import SubtaskSummary, Summary
-from orchestrator.views.text import clean, count, dollars, percent, plural, seconds
+from orchestrator.views.fitting import Column, FittedTable
+from orchestrator.views.text import clean, count, dollars, one_line, percent, plural, seconds
 
 _STYLES = {Phase.MERGED: "green", Phase.ABANDONED: "red"}
 
@@ -19,7 +20,7 @@ def summary_table(summary: Summary, *, branch: str) -> RenderableType:
     usage, simulated = summary.usage, summary.is_simulated
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
-    grid.add_column()
+    grid.add_column(overflow="fold")
     cached = f", {count(usage.cached_input_tokens)} of the input cached" if usage.cached_input_tokens else ""
     tokens = f"{count(usage.input_tokens)} in, {count(usage.output_tokens)} out{cached}"
     rows: list[tuple[str, str | Text]] = [
@@ -34,8 +35,8 @@ def summary_table(summary: Summary, *, branch: str) -> RenderableType:
         ("result", f"branch {branch} at {summary.head[:10]}" if summary.merged else "nothing was integrated"),
     ]
     for name, value in rows:
-        grid.add_row(name, value)
-    return Group(Rule(f"{summary.spec} · {summary.run}", style="dim"), grid)
+        grid.add_row(name, value if isinstance(value, Text) else Text(clean(value)))
+    return Group(Rule(Text(one_line(f"{summary.spec} · {summary.run}")), style="dim"), grid)
 
 
 def _subtasks(summary: Summary) -> Text:
@@ -48,7 +49,8 @@ def _subtasks(summary: Summary) -> Text:
 
 def _attempts(summary: Summary) -> str:
     rework = f", {summary.reworks} redone after a conflict" if summary.reworks else ""
-    return f"{summary.attempts}{rework}; first-pass rate {percent(summary.first_pass_rate)}"
+    lost = f", {summary.lost_attempts} lost with a process (possibly billed: unknown)" if summary.lost_attempts else ""
+    return f"{summary.attempts}{rework}{lost}; first-pass rate {percent(summary.first_pass_rate)}"
 
 
 def _lines(summary: Summary) -> str:
@@ -73,51 +75,64 @@ def _busy(summary: Summary) -> str:
 def _multiplier(summary: Summary) -> str:
     if summary.multiplier is None:
         return "–"
-    if summary.is_one_agent_measured:
-        return f"{summary.multiplier:.1f} × one agent (measured: {seconds(summary.one_agent_s)} in run {summary.one_agent_run})"
-    return f"{summary.multiplier:.1f} × one agent (estimated: this run's work laid end to end takes {seconds(summary.one_agent_s)})"
+    told = f"{summary.multiplier:.1f} × one agent"
+    one_agent = seconds(summary.one_agent_s)
+    match summary.multiplier_kind:
+        case "speedup":
+            return f"{told} (measured: {one_agent} in serial run {summary.one_agent_run}, same subtasks merged)"
+        case "throughput":
+            return f"{told} in merged subtasks an hour (measured against serial run {summary.one_agent_run}, which merged others)"
+        case _:
+            return f"at most {told} (estimated: this run's work laid end to end takes {one_agent}; run it with --serial to measure)"
 
 
-def subtask_table(rows: Iterable[SubtaskSummary]) -> Table:
+def subtask_table(rows: Iterable[SubtaskSummary]) -> RenderableType:
     """A row for each subtask."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("subtask", overflow="fold")
-    table.add_column("phase")
-    for header in ("tries", "redone", "tokens out", "lines", "agent time"):
-        table.add_column(header, justify="right")
-    table.add_column("why", style="dim", overflow="fold")
+    table = FittedTable(
+        (
+            Column("subtask", is_folded=True),
+            Column("phase"),
+            Column("tries", 2, "right"),
+            Column("redone", 6, "right"),
+            Column("tokens out", 4, "right"),
+            Column("lines", 3, "right"),
+            Column("agent time", 5, "right"),
+            Column("why", 1, style="dim", is_folded=True),
+        )
+    )
     for row in rows:
-        table.add_row(
-            Text(clean(row.id)),
+        cells = (
+            clean(row.id),
             Text(row.phase.value, style=_STYLES.get(row.phase, "yellow")),
             str(row.attempts),
             str(row.reworks),
             count(row.usage.output_tokens),
             f"+{row.added_lines}",
             seconds(row.generate_s),
-            Text(clean(row.reason.replace("_", " "))),
+            clean(row.reason.replace("_", " ")),
         )
+        table.add(cells)
     return table
 
 
-def runs_table(summaries: Sequence[Summary], states: Sequence[str]) -> Table:
+def runs_table(summaries: Sequence[Summary], states: Sequence[str]) -> RenderableType:
     """A row for each run; `states` says how each stands (running, completed, can be resumed)."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for header, justify in (
-        ("run", "left"),
-        ("backend", "left"),
-        ("agents", "right"),
-        ("merged", "right"),
-        ("tokens out", "right"),
-        ("cost", "right"),
-        ("wall", "right"),
-        ("state", "left"),
-    ):
-        table.add_column(header, justify=justify, no_wrap=header == "run")  # type: ignore[arg-type]
+    table = FittedTable(
+        (
+            Column("run", is_folded=True, least=24),
+            Column("backend", 3),
+            Column("agents", 5, "right"),
+            Column("merged", 1, "right"),
+            Column("tokens out", 6, "right"),
+            Column("cost", 4, "right"),
+            Column("wall", 5, "right"),
+            Column("state", 2, is_folded=True),
+        )
+    )
     for each, state in zip(summaries, states, strict=True):
-        table.add_row(
-            each.run,
-            each.backend,
+        cells = (
+            clean(each.run),
+            clean(each.backend),
             str(each.agents),
             f"{each.merged}/{each.subtasks}",
             count(each.usage.output_tokens),
@@ -125,4 +140,5 @@ def runs_table(summaries: Sequence[Summary], states: Sequence[str]) -> Table:
             seconds(each.wall_s),
             state,
         )
+        table.add(cells)
     return table

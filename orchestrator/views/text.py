@@ -5,11 +5,17 @@ import re
 _CONTROL = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 )
+_NO_CHARACTER = re.compile("[\ud800-\udfff]")  # bytes of a file name that are not UTF-8; no stream can encode them
 
 
 def clean(text: str) -> str:
     """Take out what could steer a terminal: escape sequences, control characters, direction overrides."""
-    return _CONTROL.sub("", text.replace("\r\n", "\n"))
+    return _NO_CHARACTER.sub("\ufffd", _CONTROL.sub("", text.replace("\r\n", "\n")))
+
+
+def one_line(text: str) -> str:
+    """The same for a place that has one line: line breaks and tabs become spaces."""
+    return " ".join(clean(text).split())
 
 
 def count(number: int | None) -> str:

@@ -17,7 +17,7 @@ from orchestrator.git.trunk import trunk_ref
 from orchestrator.journal.sqlite import JournalReader
 from orchestrator.journal.store import RunFolder, RunStore
 from orchestrator.measure.summary import OneAgent, Summary, summarize
-from orchestrator.wiring.runs import OpenRun
+from orchestrator.wiring.keeping import is_finished
 from orchestrator.wiring.surroundings import Surroundings
 
 
@@ -54,9 +54,8 @@ class PastRun:
 
 
 @contextlib.contextmanager
-def past_run(surroundings: Surroundings, store: Path | None, name: str) -> Iterator[PastRun]:
-    """Open a run to look at. Raises `EnvironmentFault` when there is none of that name."""
-    folder = surroundings.store(store).find(name)
+def past_run(surroundings: Surroundings, folder: RunFolder) -> Iterator[PastRun]:
+    """Open a run to look at."""
     with JournalReader(folder.journal) as reader, contextlib.ExitStack() as stack:
         entries = list(reader.entries())
         repository = open_bare(folder.repository, surroundings.env)
@@ -81,6 +80,16 @@ def all_summaries(store: RunStore) -> list[tuple[Summary, str]]:
     return found
 
 
+def resumable(store: RunStore) -> RunFolder:
+    """The latest run that can go on. Raises `EnvironmentFault` when there is none."""
+    folders = sorted(store.all(), key=lambda folder: folder.written, reverse=True)
+    found = next((folder for folder in folders if not is_finished(folder)), None)
+    if found is None:
+        last = store.find("last")
+        raise EnvironmentFault(f"no run in {store.root} can be resumed; run {last.run} has ended: nothing to resume")
+    return found
+
+
 def standing(summary: Summary, *, is_locked: bool) -> str:
     """Say how a run stands, in a word or two."""
     if is_locked:
@@ -97,24 +106,26 @@ def result_branch(run: RunId) -> str:
     return trunk_ref(run).removeprefix("refs/heads/")
 
 
-def publish_result(opened: OpenRun) -> str:
-    """Bring what was merged to the user's repository, where there is one; return the branch's name."""
-    run, state = opened.state.run, opened.state
+def publish_result(state: RunState, repository: Repository, surroundings: Surroundings) -> str:
+    """Bring what was merged to the user's repository, where there is one; return the branch's name. Again, it does nothing.
+
+    Raises `EnvironmentFault` when the branch there is not where this run left it.
+    """
+    run = state.run
     if run is None:
-        raise EnvironmentFault(f"run {opened.folder.run} never started")
+        raise EnvironmentFault("this run never started")
     branch = result_branch(run.run)
     path = Path(run.repo)
-    if state.counts[Phase.MERGED] == 0 or not _is_users_checkout(path, opened.surroundings):
+    if state.counts[Phase.MERGED] == 0 or not _is_users_checkout(path, surroundings):
         return branch
-    ref = trunk_ref(run.run)
-    env = opened.surroundings.env
+    ref, env = trunk_ref(run.run), surroundings.env
     before = published(path, ref, env)
-    if before is not None and not _is_ours(opened.repository, before, state.head):
+    if before is not None and not _is_ours(repository, before, state.head):
         raise EnvironmentFault(
             f"the branch {branch} of {run.repo} is at {before[:10]}, where this run never put it; "
-            f"rename it, then bring the result over with: git fetch {opened.folder.repository} {branch}"
+            f"rename it, then try again: the result is safe in {repository.git_dir}"
         )
-    publish(opened.repository, path, Move(ref, state.head, before, run.base), env)
+    publish(repository, path, Move(ref, state.head, before, run.base), env)
     return branch
 
 
@@ -131,8 +142,10 @@ def apply_result(past: PastRun, surroundings: Surroundings) -> Sequence[str]:
     path = Path(run.repo)
     changed = past.diff(run.base, state.head, "--name-only", "-z").split("\0")[:-1]
     if _is_users_checkout(path, surroundings):
-        apply_to_checkout(path, state.head, surroundings.env)
-        return changed
+        publish_result(state, past.repository, surroundings)
+        before = published(path, "HEAD", surroundings.env)
+        after = apply_to_checkout(path, state.head, surroundings.env)
+        return [] if after == before else changed
     if path.is_dir():
         return apply_to_folder(past.repository, path, run.base, state.head)
     raise EnvironmentFault(
@@ -146,9 +159,9 @@ def _is_users_checkout(path: Path, surroundings: Surroundings) -> bool:
 
 
 def _one_agent(entries: Sequence[Entry], folder: RunFolder) -> OneAgent | None:
-    """The latest completed run with one agent over the same base, task, backend and seed; None for such a run itself."""
+    """The latest completed serial run over the same base, task, backend and seed; None for such a run itself."""
     run = next((entry.event for entry in entries if isinstance(entry.event, RunStarted)), None)
-    if run is None or run.limits.agents == 1:
+    if run is None or run.limits.is_serial:
         return None
     same = (run.spec_digest, run.backend_digest, run.seed, run.base)
     for other in reversed(RunStore(folder.path.parent.parent).all()):
@@ -156,11 +169,12 @@ def _one_agent(entries: Sequence[Entry], folder: RunFolder) -> OneAgent | None:
             continue
         with contextlib.suppress(OrchestratorError, ValueError), JournalReader(other.journal) as reader:
             first = next(iter(reader.entries()), None)
-            if first is None or not isinstance(first.event, RunStarted) or first.event.limits.agents != 1:
+            if first is None or not isinstance(first.event, RunStarted) or not first.event.limits.is_serial:
                 continue
             if (first.event.spec_digest, first.event.backend_digest, first.event.seed, first.event.base) != same:
                 continue
             theirs = summarize(list(reader.entries()))
-            if theirs.finished == "completed" and theirs.agents == 1:
-                return OneAgent(run=theirs.run, wall_s=theirs.wall_s)
+            if theirs.finished == "completed":
+                merged = frozenset(row.id for row in theirs.rows if row.phase is Phase.MERGED)
+                return OneAgent(run=theirs.run, wall_s=theirs.wall_s, merged=merged)
     return None

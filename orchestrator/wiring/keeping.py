@@ -2,20 +2,27 @@
 
 import contextlib
 import shutil
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.state import fold
+from orchestrator.core.errors import EnvironmentFault, OrchestratorError
+from orchestrator.core.events import RunFinished
 from orchestrator.journal.sqlite import JournalReader
-from orchestrator.journal.store import RunFolder, RunStore
+from orchestrator.journal.store import RunFolder, RunStore, size_of
+
+_YOUNG_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`keep` newest finished runs stay, as does what changed after `before` (seconds since the epoch; None is no bound)."""
+    """`keep` newest finished runs stay, as does what was written after `before`; times in seconds since the epoch.
+
+    A folder in which no run has started is left alone while it is young: its process may be about to begin.
+    """
 
     keep: int
+    now: float
     before: float | None
     unfinished: bool
     dry_run: bool
@@ -30,39 +37,41 @@ class Removed:
 
 
 def collect(store: RunStore, rule: Rule) -> Sequence[Removed]:
-    """Remove what the rule says; return what that was."""
+    """Remove what the rule says, each under its run's lock; return what that was."""
     runs = store.root / "runs"
     if not runs.is_dir():
         return []
     folders = [RunFolder(path) for path in sorted(runs.iterdir()) if path.is_dir()]
-    idle = [folder for folder in folders if not folder.is_locked()]
-    finished = [folder for folder in idle if _is_finished(folder)]
+    finished = [folder for folder in folders if is_finished(folder)]
     kept = set(finished[max(0, len(finished) - rule.keep) :])
     removed: list[Removed] = []
-    for folder in idle:
-        is_candidate = folder in finished or rule.unfinished or not folder.has_started
-        if is_candidate and folder not in kept and _is_old(folder, rule):
-            removed.append(Removed(f"run {folder.run}", folder.size() if rule.dry_run else folder.remove()))
-        elif folder.trees.is_dir():
-            removed.append(_remove_trees(folder, dry_run=rule.dry_run))
+    for folder in folders:
+        with contextlib.suppress(EnvironmentFault), folder.locked():  # who works at it, or removes it, is left alone
+            removed += _tidy(folder, rule, is_finished=folder in finished, is_kept=folder in kept)
     return removed
 
 
-def _is_finished(folder: RunFolder) -> bool:
-    if not folder.has_started:
-        return False
+def is_finished(folder: RunFolder) -> bool:
+    """Whether a run has ended for good."""
     with contextlib.suppress(OrchestratorError), JournalReader(folder.journal) as reader:
-        return fold(reader.entries()).finished in ("completed", "split_failed")
+        last = deque(reader.entries(after=reader.last() - 1), maxlen=1)
+        return bool(last) and isinstance(last[0].event, RunFinished) and last[0].event.is_for_good
     return False
 
 
-def _is_old(folder: RunFolder, rule: Rule) -> bool:
-    marker = folder.journal if folder.has_started else folder.path
-    return rule.before is None or marker.stat().st_mtime < rule.before
+def _tidy(folder: RunFolder, rule: Rule, *, is_finished: bool, is_kept: bool) -> list[Removed]:
+    removed: list[Removed] = []
+    trees = folder.left_trees()
+    if trees is not None:
+        removed.append(Removed(f"trees of run {folder.run}", size_of(trees)))
+        if not rule.dry_run:
+            shutil.rmtree(trees, ignore_errors=True)
+    has_started = folder.has_started
+    is_candidate = is_finished or (rule.unfinished if has_started else _age_s(folder, rule) > _YOUNG_S)
+    if is_candidate and not is_kept and (rule.before is None or rule.now - _age_s(folder, rule) < rule.before):
+        removed.append(Removed(f"run {folder.run}", folder.size() if rule.dry_run else folder.remove()))
+    return removed
 
 
-def _remove_trees(folder: RunFolder, *, dry_run: bool) -> Removed:
-    size = sum(file.lstat().st_size for file in folder.trees.rglob("*") if not file.is_dir())
-    if not dry_run:
-        shutil.rmtree(folder.trees)
-    return Removed(f"trees of run {folder.run}", size)
+def _age_s(folder: RunFolder, rule: Rule) -> float:
+    return rule.now - (folder.written or folder.path.stat().st_mtime)

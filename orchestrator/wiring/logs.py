@@ -30,6 +30,7 @@ def configure_logs(verbosity: int, file: Path | None) -> None:
         logging.DEBUG if file is not None or verbosity > 1 else logging.INFO if verbosity else logging.WARNING
     )
     root.propagate = False
+    root.addHandler(logging.NullHandler())  # without any, Python prints warnings on standard error by itself
     if verbosity:
         told = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
         root.addHandler(

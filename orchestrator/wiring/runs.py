@@ -6,6 +6,7 @@ so that `resume` needs nothing but the folder, the task file and the backend's c
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,7 @@ from orchestrator.engine.effects import Effects, World
 from orchestrator.engine.planner import FixedSplit, PlannedSplit
 from orchestrator.gate.pipeline import CommandGate
 from orchestrator.git.intake import init_from_checkout, init_from_folder, init_from_url, is_checkout_root, open_bare
+from orchestrator.git.publish import published
 from orchestrator.git.repository import Repository
 from orchestrator.git.trees import TreePool
 from orchestrator.git.trunk import GitTrunk
@@ -35,6 +37,8 @@ from orchestrator.journal.store import RunFolder
 from orchestrator.ports import Journal, Observer, Splitter
 from orchestrator.wiring.backends import DEFAULT, ChosenBackend, Means, choose_backend
 from orchestrator.wiring.surroundings import Surroundings
+
+MOST_DEFAULT_CHECKS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class RunOptions:
     cost_usd: float | None = None
     tokens: int | None = None
     wall_s: float | None = None
+    is_serial: bool | None = None
     store: Path | None = None
 
     def limits(self, given: Limits) -> Limits:
@@ -58,8 +63,10 @@ class RunOptions:
             "cost_usd": self.cost_usd,
             "tokens": self.tokens,
             "wall_s": self.wall_s,
+            "is_serial": self.is_serial,
         }
-        return Limits(**(given.model_dump() | {name: value for name, value in said.items() if value is not None}))
+        limits = given.model_dump() | {name: value for name, value in said.items() if value is not None}
+        return Limits(**(limits | {"agents": 1, "gate_slots": 1} if limits["is_serial"] else limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,7 @@ def load_material(surroundings: Surroundings, spec: Path, backend: str | None) -
     near = spec.parent
     skills = load_skills(surroundings.skill_folders(near))
     task = load_task(spec, skills=frozenset(skills))
-    config = load_config(find_config(backend or DEFAULT, surroundings.config_folders(near)))
+    config = load_config(find_config(backend or DEFAULT, surroundings.config_folders(near)).absolute())
     clock = SystemClock()
     return Material(task, choose_backend(config, Means(clock, task.reference)), skills, clock)
 
@@ -127,6 +134,7 @@ def start_run(surroundings: Surroundings, spec: Path, options: RunOptions) -> It
         try:
             repository, base = take_in(material.task, folder.repository, surroundings.env)
             stack.callback(repository.close)
+            _require_room_for_a_branch(material.task, surroundings.env)
             run = _run_started(folder.run, material, base, options)
             opened = _open(surroundings, folder, material, repository, run)
             opened.journal = stack.enter_context(SqliteJournal(folder.journal))
@@ -147,8 +155,8 @@ def resume_run(surroundings: Surroundings, folder: RunFolder, options: RunOption
         run = state.run
         if run is None:
             raise EnvironmentFault(f"run {folder.run} never started; start a new one")
-        if state.finished in ("completed", "split_failed"):
-            ended = state.finished.replace("_", " ")
+        if state.is_over:
+            ended = (state.finished or "").replace("_", " ")
             raise EnvironmentFault(f"run {folder.run} has ended ({ended}); there is nothing to resume")
         material = load_material(surroundings, Path(run.spec_path), run.config)
         _require_unchanged(material, run)
@@ -160,8 +168,9 @@ def resume_run(surroundings: Surroundings, folder: RunFolder, options: RunOption
         opened.state = state
         lost = asyncio.run(_lost_merge(state, opened.trunk))
         resumed = RunResumed(limits=limits, version=__version__)
-        now = material.clock.now()
-        opened.opening = [(now, event) for event in ((lost, resumed) if lost else (resumed,))]
+        # What the last process did belongs to its time: the pause until now is nobody's work.
+        before: list[tuple[float, Event]] = [(state.last_at, lost)] if lost else []
+        opened.opening = [*before, (material.clock.now(), resumed)]
         yield opened
 
 
@@ -181,14 +190,50 @@ def take_in(task: LoadedTask, git_dir: Path, env: Mapping[str, str]) -> tuple[Re
     return init_from_folder(git_dir, path, repo.exclude, env)
 
 
+def _require_room_for_a_branch(task: LoadedTask, env: Mapping[str, str]) -> None:
+    """A branch that is called `orchestrate` would leave no room for `orchestrate/<run>`: say so before anything is paid."""
+    path = task.repo_path
+    if path is not None and is_checkout_root(path, env) and published(path, "refs/heads/orchestrate", env) is not None:
+        raise EnvironmentFault(
+            f"{path} has a branch called `orchestrate`, so git cannot make `orchestrate/<run>`; "
+            "rename it: git branch -m orchestrate something-else"
+        )
+
+
+def _require_prices(chosen: ChosenBackend, limits: Limits) -> None:
+    """A limit in dollars that nothing counts against is no limit."""
+    if limits.cost_usd is not None and not chosen.pace.is_priced:
+        raise EnvironmentFault(
+            f"no price is known for backend {chosen.name!r}, so a limit on its cost means nothing; give prices in "
+            f"{chosen.source}, or limit tokens instead (--max-tokens)"
+        )
+
+
+def _require_integration_gate(subtasks: Sequence[Subtask], task: LoadedTask) -> None:
+    """Without one, each batch is judged by every check of what is merged, which grows with the square of the subtasks."""
+    distinct = {check.key for subtask in subtasks for check in subtask.checks}
+    if task.spec.integration_gate is None and len(distinct) > MOST_DEFAULT_CHECKS:
+        line = task.line_of(("gate",))
+        raise SpecError(
+            [
+                f"{task.path}:{line}: without `integration_gate`, each batch would be judged by {len(distinct)} checks; "
+                "write `integration_gate: {checks: […]}` with those that judge the whole"
+            ]
+        )
+
+
 def expand(task: LoadedTask, repository: Repository, base: CommitId) -> tuple[Subtask, ...]:
     """Turn a task without a plan into subtasks. Raises `SpecError` with lines."""
-    return expand_task(task, repository.paths(base), repository.sizes(base))
+    subtasks = expand_task(task, repository.paths(base), repository.sizes(base))
+    _require_integration_gate(subtasks, task)
+    return subtasks
 
 
 def _run_started(name: RunId, material: Material, base: CommitId, options: RunOptions) -> RunStarted:
     task, chosen = material.task, material.chosen
     spec = task.spec
+    limits = options.limits(spec.limits)
+    _require_prices(chosen, limits)
     return RunStarted(
         run=name,
         spec_name=spec.name,
@@ -201,7 +246,7 @@ def _run_started(name: RunId, material: Material, base: CommitId, options: RunOp
         config=chosen.source,
         is_simulated=chosen.is_simulated,
         seed=options.seed,
-        limits=options.limits(spec.limits),
+        limits=limits,
         gate=gate_settings(spec),
         integration_checks=integration_checks(spec, ()) if spec.integration_gate else (),
         version=__version__,
@@ -215,7 +260,9 @@ def _open(
     gate = CommandGate(run.gate, clock, surroundings.path, surroundings.locale)
     prepare = gate.prepare if run.gate.setup else None
     # One tree more than gate slots: the integration lane has its own.
-    pool = TreePool(repository, run.base, folder.trees, size=run.limits.gate_slots + 1, prepare=prepare)
+    if (left := folder.left_trees()) is not None:
+        shutil.rmtree(left, ignore_errors=True)
+    pool = TreePool(repository, run.base, folder.fresh_trees(), size=run.limits.gate_slots + 1, prepare=prepare)
     trunk = GitTrunk.start(repository, run.run, run.base, clock.now)
     workspaces = BlobWorkspaces(repository)
     plan = task.spec.split.plan

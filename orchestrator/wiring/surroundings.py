@@ -35,16 +35,13 @@ class Surroundings:
         return {name: self.env[name] for name in _LOCALE if name in self.env}
 
     def store(self, chosen: Path | None = None) -> RunStore:
-        """Where runs are kept: as chosen, else as the environment says, else at the nearest place up the tree.
-
-        That is a folder with a `.orchestrate`, or the top of a checkout; this folder, where there is neither.
-        """
+        """Where runs are kept: as chosen, else as the environment says, else at the top of the checkout, else here."""
         if chosen is not None:
             return RunStore(chosen.absolute())
         if named := self.env.get(STORE_VARIABLE):
             return RunStore(self.cwd / named)
         for folder in (self.cwd, *self.cwd.parents):
-            if (folder / STORE).is_dir() or (folder / ".git").exists():
+            if (folder / ".git").exists():
                 return RunStore(folder / STORE)
         return RunStore(self.cwd / STORE)
 

@@ -1,16 +1,23 @@
 """Trees that untrusted code has run in: the next lease sees nothing of it, and a switch stays cheap."""
 
 import asyncio
+import contextlib
 import os
 import socket
+import stat
+import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from orchestrator.core.errors import EnvironmentFault, GateError
-from orchestrator.core.values import CommitId
+from orchestrator.core.values import Check, CommitId, GateSettings
+from orchestrator.engine.clock import SystemClock
+from orchestrator.gate.pipeline import CommandGate
 from orchestrator.git.fast_import import Draft, Put
 from orchestrator.git.intake import init_from_folder
 from orchestrator.git.repository import Repository
@@ -114,7 +121,7 @@ def swap_folders(tree: Path) -> None:
 def go_deep(tree: Path) -> None:
     """Deeper than a path may be long, and than a recursion may go."""
     descriptor = os.open(tree, os.O_RDONLY)
-    for _ in range(1_100):
+    for _ in range(1_500):
         os.mkdir("d" * 10, dir_fd=descriptor)
         inner = os.open("d" * 10, os.O_RDONLY, dir_fd=descriptor)
         os.close(descriptor)
@@ -328,6 +335,119 @@ async def test_a_folder_of_the_users_is_never_taken_for_the_pools(repo, tmp_path
     with pytest.raises(EnvironmentFault, match="holds files that are not the gate's"):
         async with pool.lease(repo[1], ()):
             pass
-    with pytest.raises(EnvironmentFault):
-        await pool.close()
+    await pool.close()
     assert (tmp_path / "precious" / "thesis.tex").exists()
+
+
+# --- where the trees are ---
+
+
+@pytest.mark.parametrize("place", ["/dev/shm", None], ids=["memory", "disk"])
+async def test_the_trees_may_be_on_another_file_system_in_a_fresh_private_folder(repo, place):
+    if place and not os.access(place, os.W_OK):
+        pytest.skip(f"no {place} here")
+    root = Path(tempfile.mkdtemp(dir=place))
+    inode = root.stat().st_ino
+    pool = TreePool(*repo, root, size=2, prepare=build)
+    async with pool.lease(repo[1], ()) as one, pool.lease(repo[1], ()) as two:
+        clean = shape(one)
+        assert shape(two) == clean
+        go_deep(one)
+    async with pool.lease(repo[1], ()) as one:
+        assert shape(one) == clean
+        assert (root.stat().st_ino, stat.S_IMODE(root.stat().st_mode)) == (inode, 0o700), "it was never given away"
+    await pool.close()
+    assert not root.exists()
+
+
+async def test_a_pool_that_never_leased_leaves_no_folder(repo, tmp_path):
+    (tmp_path / "fresh").mkdir()
+    await TreePool(*repo, tmp_path / "fresh", size=1).close()
+    assert not (tmp_path / "fresh").exists()
+
+
+async def test_closing_never_fails_over_what_still_writes_there(repo, tmp_path, caplog):
+    pool = TreePool(*repo, tmp_path / "trees", size=1)
+    async with pool.lease(repo[1], ()) as tree:
+        pass
+    stop = threading.Event()
+
+    def write() -> None:
+        place = os.open(tree, os.O_RDONLY)
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                os.close(os.open(f"late-{time.monotonic_ns()}", os.O_CREAT | os.O_WRONLY, dir_fd=place))
+        os.close(place)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        await pool.close()
+    finally:
+        stop.set()
+        writer.join()
+    await TreePool(*repo, tmp_path / "trees", size=1).close()
+    assert not (tmp_path / "trees").exists()
+
+
+async def test_what_set_up_left_and_cannot_be_read_is_a_broken_gate(repo, tmp_path):
+    async def prepare(tree: Path) -> None:
+        go_deep(tree)
+
+    pool = TreePool(*repo, tmp_path / "trees", size=1, prepare=prepare)
+    with pytest.raises(GateError, match="cannot keep what the gate's set-up left"):
+        async with pool.lease(repo[1], ()):
+            pass
+    await pool.close()
+
+
+async def test_no_two_leases_ever_hold_one_tree(repo, tmp_path):
+    pool = TreePool(*repo, tmp_path / "trees", size=2)
+    held: set[Path] = set()
+
+    async def use(number: int) -> None:
+        async with pool.lease(repo[1], ()) as tree:
+            assert tree not in held
+            held.add(tree)
+            await asyncio.sleep(0.001 * (number % 3))
+            held.remove(tree)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(use(number)) for number in range(24)]
+        await asyncio.sleep(0.01)
+        for task in tasks[::4]:
+            task.cancel()
+    await pool.close()
+
+
+@pytest.fixture
+def tree_in_a_checkout(repo, tmp_path):
+    user = tmp_path / "user"
+    user.mkdir()
+    for line in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run(
+            ["git", "-c", "user.name=u", "-c", "user.email=u@localhost", *line], cwd=user, check=True, env=ENV
+        )
+    return user, repo[1], TreePool(*repo, user / "trees", size=1)
+
+
+async def test_no_check_finds_the_repository_that_its_tree_happens_to_lie_in(tree_in_a_checkout):
+    user, base, pool = tree_in_a_checkout
+    gate = CommandGate(GateSettings(), SystemClock(), path=os.defpath)
+    commit_all = "git add -A; git -c user.name=x -c user.email=x@x commit --allow-empty -m mine"
+
+    def head() -> str:
+        return (user / ".git" / "logs" / "HEAD").read_text()
+
+    before = head()
+    async with pool.lease(base, ()) as tree:
+        for argv in (
+            ("git", "rev-parse", "--show-toplevel"),
+            ("sh", "-c", commit_all),
+            ("sh", "-c", f"cd src; {commit_all}"),
+        ):
+            judged = await gate.judge(tree, [Check(name="git", argv=argv)])
+            assert not judged.verdict.passed
+            assert "not a git repository" in next(iter(judged.bodies.values())).decode()
+    assert head() == before
+    await pool.close()

@@ -53,6 +53,8 @@ def run_with_deaths(subtasks, fates, deaths, **run):
     ledger, entries = Ledger(), []
     effects = SimulatedEffects(subtasks, fates, ledger)
     for dies_at, is_durable in (*deaths, (0, True)):
+        if entries and fold(entries).is_over:
+            return fold(entries), ledger, entries  # it died after its last word
         journal = MortalJournal(entries, dies_at=dies_at, is_durable=is_durable)
         ledger.busy = 0
 

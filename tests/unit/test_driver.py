@@ -1,6 +1,7 @@
 """The loop: what it promises about order, slots, stopping and failing, on a clock that costs nothing."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -11,6 +12,7 @@ from orchestrator.core.transitions import Phase
 from orchestrator.engine.driver import Stop
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.measure.summary import summarize
+from orchestrator.measure.timeline import intervals, wall_s
 from tests.simulation import Fate, Ledger, SimulatedEffects, begin, drive, run_started, subtask
 from tests.virtual_time import VirtualClock, run_virtually
 
@@ -187,6 +189,39 @@ def test_no_attempt_starts_once_a_limit_is_used_up(limit, reason, most):
     assert why == reason
     assert len(ledger.billed) <= most
     assert all(phase in (Phase.MERGED, Phase.WAITING) for phase in phases(entries).values())
+
+
+def test_a_serial_run_does_one_thing_at_a_time():
+    entries, _, reason = simulate([subtask(f"s{n}") for n in range(5)], agents=1, gate_slots=1, is_serial=True)
+    assert reason == "completed"
+    found = sorted(intervals(entries), key=lambda each: each.started)
+    assert all(one.ended <= other.started for one, other in itertools.pairwise(found))
+    assert sum(each.duration_s for each in found) == pytest.approx(wall_s(entries))
+
+
+def test_what_was_heard_before_a_cancellation_is_journaled_and_not_paid_again():
+    class SlowJournal(MemoryJournal):
+        async def append(self, events, bodies):
+            await asyncio.sleep(5)
+            return await super().append(events, bodies)
+
+    journal, ledger = SlowJournal(), Ledger()
+    fates = {"a": Fate(generate_s=1), "b": Fate(generate_s=3), "c": Fate(generate_s=100)}
+
+    async def main():
+        state = await begin(journal, run_started())
+        effects = SimulatedEffects([subtask(name) for name in fates], fates, ledger)
+        running = asyncio.ensure_future(drive(journal, state, effects, VirtualClock()))
+        await asyncio.sleep(
+            20
+        )  # the split is journaled at 10, so `a` and `b` have answered by now, and `a` is being written
+        assert len(ledger.billed) == 2
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    run_virtually(main())
+    assert {e.event.subtask for e in journal.entries() if isinstance(e.event, PatchProposed)} >= {"b"}
 
 
 def test_a_cancelled_run_journals_nothing_more():

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.decide import limit_reached
 from orchestrator.core.errors import JournalError
 from orchestrator.core.events import (
     EVENT,
@@ -24,6 +25,7 @@ from orchestrator.core.events import (
 from orchestrator.core.state import RunState
 from orchestrator.core.transitions import FINAL, TRANSITIONS, Phase, mermaid
 from orchestrator.core.values import (
+    Check,
     Conflict,
     Exchange,
     Failure,
@@ -94,6 +96,56 @@ def test_a_journal_begins_with_run_started_and_only_once():
         RunState().apply(SplitStarted(), 0.0)
     with pytest.raises(JournalError, match="twice"):
         state_with(subtask("a")).apply(run_started(), 0.0)
+
+
+@pytest.mark.parametrize("event", [PROPOSED, GATED, JUDGED], ids=lambda event: event.kind)
+def test_an_outcome_of_another_attempt_is_refused(event):
+    state = play(state_with(subtask("a")), *LIFE[: LIFE.index(event)])
+    with pytest.raises(JournalError, match="attempt 99"):
+        state.apply(event.model_copy(update={"attempt": 99}), 0.0)
+
+
+def test_a_run_that_has_ended_for_good_does_not_go_on():
+    state = play(state_with(subtask("a")), RunFinished(reason="completed"))
+    for event in (RunResumed(limits=Limits(), version="0"), RunFinished(reason="completed")):
+        with pytest.raises(JournalError):
+            state.apply(event, 0.0)
+
+
+def test_a_member_cannot_be_both_merged_and_in_conflict():
+    state = play(state_with(subtask("a")), *LIFE[:5])
+    before = repr(state)
+    with pytest.raises(JournalError, match="other members"):
+        state.apply(MERGED.model_copy(update={"conflicts": (Conflict(subtask="a", feedback=""),)}), 0.0)
+    assert repr(state) == before
+
+
+def test_a_long_chain_of_needs_is_abandoned_whole():
+    chain = [subtask("s0", attempts=1), *(subtask(f"s{n}", needs=[f"s{n - 1}"]) for n in range(1, 3000))]
+    state = state_with(*chain)
+    play(
+        state,
+        AttemptStarted(subtask="s0", attempt=1, draw=1, base="base"),
+        AttemptFailed(subtask="s0", attempt=1, failure=Failure(reason="refused", feedback=""), usage=Usage()),
+    )
+    assert state.counts[Phase.ABANDONED] == 3000
+    assert state.is_settled
+
+
+def test_an_unknown_cost_never_switches_a_limit_off():
+    state = state_with(subtask("a"), subtask("b"))
+    state.limits = Limits(cost_usd=1.0)
+    play(state, STARTED, PROPOSED.model_copy(update={"usage": Usage(cost_usd=5.0, output_tokens=None)}))
+    assert limit_reached(state, 0.0) == "cost_limit"
+    started = AttemptStarted(subtask="b", attempt=1, draw=1, base="base")
+    play(state, started, PatchProposed(subtask="b", attempt=1, patch=patch_of("b"), usage=Usage(cost_usd=None)))
+    assert state.spent.cost_usd is None
+    assert limit_reached(state, 0.0) == "cost_limit"
+
+
+def test_checks_that_differ_only_in_their_environment_are_different_checks():
+    shards = [Check(name="tests", argv=("run",), env={"SHARD": str(n)}) for n in range(2)]
+    assert len({check.key for check in shards}) == 2
 
 
 def test_an_unknown_subtask_is_refused():

@@ -88,13 +88,32 @@ def test_the_figures_of_a_history_that_can_be_checked_by_hand():
 
 def test_the_one_agent_time_is_an_estimate_until_it_was_measured():
     estimated = summarize(HISTORY)
-    assert not estimated.is_one_agent_measured
+    assert estimated.multiplier_kind == "estimated"
     assert estimated.one_agent_s == 24 + 4 + 3
     assert estimated.multiplier == pytest.approx(31 / 17)
-    measured = summarize(HISTORY, OneAgent(run="other", wall_s=34.0))
-    assert measured.is_one_agent_measured
-    assert measured.multiplier == pytest.approx(2.0)
-    assert measured.one_agent_run == "other"
+
+
+def test_a_speedup_is_claimed_only_for_the_same_merged_subtasks_of_a_completed_run():
+    finished = [*HISTORY[:-1], HISTORY[-1].model_copy(update={"event": RunFinished(reason="completed")})]
+    same = OneAgent(run="serial", wall_s=34.0, merged=frozenset({"a"}))
+    speedup = summarize(finished, same)
+    assert (speedup.multiplier_kind, speedup.one_agent_run) == ("speedup", "serial")
+    assert speedup.multiplier == pytest.approx(2.0)
+    for history, other in ((HISTORY, same), (finished, same.model_copy(update={"merged": frozenset("ab")}))):
+        throughput = summarize(history, other)
+        assert throughput.multiplier_kind == "throughput"
+        assert throughput.multiplier == pytest.approx((1 / 17) / (len(other.merged) / 34.0))
+
+
+def test_a_serial_run_is_compared_with_nothing():
+    started = HISTORY[0].event
+    limits = started.limits.model_copy(update={"agents": 1, "gate_slots": 1, "is_serial": True})
+    serial = [HISTORY[0].model_copy(update={"event": started.model_copy(update={"limits": limits})}), *HISTORY[1:]]
+    assert summarize(serial).multiplier is None
+
+
+def test_an_attempt_that_a_process_took_with_it_is_counted_as_lost():
+    assert summarize([*HISTORY[:5], *journal((90, RunResumed(limits=Limits(), version="0")))]).lost_attempts == 2
 
 
 def test_a_run_that_merged_nothing_has_no_multiplier_and_no_rate_over_nothing():
