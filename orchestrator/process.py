@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 _log = logging.getLogger(__name__)
-_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+# Imported, not run as a script: byte code is kept for what is imported. The folder comes last, and hides no module.
+_SUPERVISE = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import supervisor; supervisor.main()"
 _MARK = "ORCHESTRATE_COMMAND"
 _REPORT = re.compile(r"^(?P<kind>exit|errno) (?P<number>-?\d+) (?P<left>\d+)$", re.MULTILINE)
 _CHUNK = 65_536
@@ -166,7 +167,7 @@ async def run_command(
         ends.callback(reader.stop)
         try:
             supervisor = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(_SUPERVISOR), env.get("LC_CTYPE", ""), *argv),
+                *(sys.executable, "-I", "-S", "-c", _SUPERVISE, env.get("LC_CTYPE", ""), *argv),
                 cwd=str(cwd),
                 env={**env, _MARK: mark},
                 stdin=control.read,

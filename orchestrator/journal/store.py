@@ -14,7 +14,6 @@ its ignore rules and its configuration; they are in a fresh temporary folder of 
 
 import contextlib
 import fcntl
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from orchestrator.core.errors import EnvironmentFault, JournalError
 from orchestrator.core.values import RunId
+from orchestrator.files import discard, remove
 from orchestrator.journal.sqlite import JournalReader
 
 _TREES_PREFIX = "orchestrate-trees-"
@@ -111,6 +111,13 @@ class RunFolder:
         is_ours = folder.name.startswith(f"{_TREES_PREFIX}{self.run}-")
         return folder if is_ours and folder.is_dir() and not folder.is_symlink() else None
 
+    def drop_trees(self) -> None:
+        """Remove the temporary folder with trees, this process's or one that a killed process left behind."""
+        folder = self.left_trees()
+        if folder is not None:
+            discard(folder)
+        (self.path / "trees").unlink(missing_ok=True)
+
     def size(self) -> int:
         """Bytes of all its files."""
         return size_of(self.path)
@@ -118,7 +125,7 @@ class RunFolder:
     def remove(self) -> int:
         """Delete everything of the run; return how many bytes that were. The caller holds the lock."""
         size = self.size()
-        shutil.rmtree(self.path)
+        remove(self.path, self.path.parent)
         return size
 
 

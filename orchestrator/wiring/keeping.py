@@ -1,7 +1,6 @@
 """What of the past is kept: runs are removed by rule, and nothing that is alive or could go on without being asked to."""
 
 import contextlib
-import shutil
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ def _tidy(folder: RunFolder, rule: Rule, *, is_finished: bool, is_kept: bool) ->
     if trees is not None:
         removed.append(Removed(f"trees of run {folder.run}", size_of(trees)))
         if not rule.dry_run:
-            shutil.rmtree(trees, ignore_errors=True)
+            folder.drop_trees()
     has_started = folder.has_started
     is_candidate = is_finished or (rule.unfinished if has_started else _age_s(folder, rule) > _YOUNG_S)
     if is_candidate and not is_kept and (rule.before is None or rule.now - _age_s(folder, rule) < rule.before):

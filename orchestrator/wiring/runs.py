@@ -6,7 +6,7 @@ so that `resume` needs nothing but the folder, the task file and the backend's c
 
 import asyncio
 import contextlib
-import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +25,7 @@ from orchestrator.engine.driver import Driver, Stop
 from orchestrator.engine.effects import Effects, World
 from orchestrator.engine.planner import FixedSplit, PlannedSplit
 from orchestrator.gate.pipeline import CommandGate
+from orchestrator.gate.readiness import missing_commands
 from orchestrator.git.intake import init_from_checkout, init_from_folder, init_from_url, is_checkout_root, open_bare
 from orchestrator.git.publish import published
 from orchestrator.git.repository import Repository
@@ -135,10 +136,12 @@ def start_run(surroundings: Surroundings, spec: Path, options: RunOptions) -> It
             repository, base = take_in(material.task, folder.repository, surroundings.env)
             stack.callback(repository.close)
             _require_room_for_a_branch(material.task, surroundings.env)
-            run = _run_started(folder.run, material, base, options)
+            run = _run_started(folder.run, material, base, options, surroundings.env)
+            stack.callback(folder.drop_trees)
             opened = _open(surroundings, folder, material, repository, run)
             opened.journal = stack.enter_context(SqliteJournal(folder.journal))
         except BaseException:
+            folder.drop_trees()
             folder.remove()
             raise
         opened.opening = [(material.clock.now(), run)]
@@ -163,6 +166,7 @@ def resume_run(surroundings: Surroundings, folder: RunFolder, options: RunOption
         limits = options.limits(state.limits)
         repository = open_bare(folder.repository, surroundings.env)
         stack.callback(repository.close)
+        stack.callback(folder.drop_trees)
         opened = _open(surroundings, folder, material, repository, run.model_copy(update={"limits": limits}))
         opened.journal = stack.enter_context(SqliteJournal(folder.journal))
         opened.state = state
@@ -229,7 +233,27 @@ def expand(task: LoadedTask, repository: Repository, base: CommitId) -> tuple[Su
     return subtasks
 
 
-def _run_started(name: RunId, material: Material, base: CommitId, options: RunOptions) -> RunStarted:
+def _interpreter(task: LoadedTask, env: Mapping[str, str]) -> str:
+    """What `python` means in a gate: as the task says, else the activated environment's, else the one that runs this."""
+    named = task.spec.gate.python
+    if named is not None:
+        return str(task.directory.absolute() / named) if "/" in named else named
+    activated = Path(env["VIRTUAL_ENV"]) / "bin" / "python" if env.get("VIRTUAL_ENV") else None
+    return str(activated) if activated is not None and activated.exists() else sys.executable
+
+
+def _require_commands(
+    subtasks: Sequence[Subtask], run: RunStarted, surroundings: Surroundings, paths: Sequence[str]
+) -> None:
+    checks = {check.key: check for subtask in subtasks for check in subtask.checks}
+    problems = missing_commands([*checks.values(), *run.integration_checks], run.gate, surroundings.path, paths)
+    if problems:
+        raise EnvironmentFault("\n".join(problems))
+
+
+def _run_started(
+    name: RunId, material: Material, base: CommitId, options: RunOptions, env: Mapping[str, str]
+) -> RunStarted:
     task, chosen = material.task, material.chosen
     spec = task.spec
     limits = options.limits(spec.limits)
@@ -247,7 +271,7 @@ def _run_started(name: RunId, material: Material, base: CommitId, options: RunOp
         is_simulated=chosen.is_simulated,
         seed=options.seed,
         limits=limits,
-        gate=gate_settings(spec),
+        gate=gate_settings(spec).model_copy(update={"python": _interpreter(task, env)}),
         integration_checks=integration_checks(spec, ()) if spec.integration_gate else (),
         version=__version__,
     )
@@ -260,17 +284,18 @@ def _open(
     gate = CommandGate(run.gate, clock, surroundings.path, surroundings.locale)
     prepare = gate.prepare if run.gate.setup else None
     # One tree more than gate slots: the integration lane has its own.
-    if (left := folder.left_trees()) is not None:
-        shutil.rmtree(left, ignore_errors=True)
+    folder.drop_trees()
     pool = TreePool(repository, run.base, folder.fresh_trees(), size=run.limits.gate_slots + 1, prepare=prepare)
     trunk = GitTrunk.start(repository, run.run, run.base, clock.now)
     workspaces = BlobWorkspaces(repository)
     plan = task.spec.split.plan
-    splitter: Splitter = (
-        FixedSplit(expand(task, repository, run.base))
-        if plan is None
-        else PlannedSplit(task.spec, plan, material.chosen.model, workspaces, repository.sizes, clock)
-    )
+    splitter: Splitter
+    if plan is None:
+        subtasks = expand(task, repository, run.base)
+        _require_commands(subtasks, run, surroundings, repository.paths(run.base))
+        splitter = FixedSplit(subtasks)
+    else:
+        splitter = PlannedSplit(task.spec, plan, material.chosen.model, workspaces, repository.sizes, clock)
     world = World(
         splitter=splitter,
         backend=material.chosen.backend,

@@ -1,6 +1,7 @@
 """Every other command: what it prints, what it leaves alone, and what it says when something is wrong."""
 
 import json
+import sys
 
 import pytest
 
@@ -65,15 +66,139 @@ def test_what_is_wrong_is_said_with_its_exit_code_and_without_a_traceback(projec
     assert "Traceback" not in done.stderr
 
 
-def test_a_broken_gate_ends_with_3_says_what_to_do_and_keeps_what_was_paid_for(project):
+def test_a_gate_whose_commands_are_missing_is_refused_before_anything_is_paid_for(project):
     task = project.root / "task.yaml"
     whole = task.read_text()
-    task.write_text(whole.replace("python -I check.py {{ item.stem }}", "no-such-linter {{ item.stem }}"))
+    for command, words in (
+        ("no-such-linter {{ item.stem }}", "no-such-linter"),
+        ("python -m no_such_module", "no_such_module"),
+    ):
+        task.write_text(whole.replace("python -I check.py {{ item.stem }}", command))
+        done = project.run("run", "task.yaml", "-b", "instant")
+        assert done.returncode == 3
+        assert words in done.stderr
+        assert project.folders() == []
+
+
+def test_a_gate_that_breaks_in_mid_run_ends_with_3_and_keeps_what_was_paid_for(project):
+    linter = project.root / "linter"
+    linter.write_text('#!/bin/sh\nrm -f "$0"\n')
+    linter.chmod(0o755)
+    task = project.root / "task.yaml"
+    task.write_text(task.read_text().replace("python -I check.py {{ item.stem }}", str(linter)))
+    done = project.run("run", "task.yaml", "-b", "instant", "--gate-slots", "1")
+    assert done.returncode == 3, done.stdout
+    assert "install it" in done.stderr
+    assert "orchestrate resume" in done.stderr
+    assert len(project.patches()) == 4
+    linter.write_text("#!/bin/sh\nexit 0\n")
+    linter.chmod(0o755)
+    assert project.run("resume").returncode == 0
+    assert len(project.patches()) == 4
+
+
+def test_the_activated_environment_is_what_python_means_in_a_gate(project):
+    task = project.root / "task.yaml"
+    task.write_text(
+        task.read_text().replace(
+            "python -I check.py", "python -c 'import sys; sys.exit(sys.executable.count(chr(47)) < 3)'"
+        )
+    )
+    fake = project.root / "venv" / "bin"
+    fake.mkdir(parents=True)
+    (fake / "python").symlink_to(sys.executable)
+    done = project.run("run", "task.yaml", "-b", "instant", env=project.env(VIRTUAL_ENV=str(fake.parent)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.entries()[0].event.gate.python == str(fake / "python")
+
+
+def test_a_command_inside_a_checkout_cannot_reach_the_users_repository(project):
+    task = project.repo / "task.yaml"
+    task.write_text(
+        (project.root / "task.yaml")
+        .read_text()
+        .replace("path: repo", "path: .")
+        .replace(
+            "python -I check.py {{ item.stem }}",
+            "git -c user.name=x -c user.email=x@x commit --allow-empty -m from-a-gate",
+        )
+    )
+    (project.root / "solutions").rename(project.repo / "solutions")
+    before = project.git("rev-parse", "HEAD")
+    project.run("run", "task.yaml", "-b", project.root / "configs" / "instant.yaml", cwd=project.repo)
+    assert project.git("rev-parse", "HEAD") == before
+    assert project.summary  # the run itself may fail as it likes: there is no repository for its command
+
+
+def test_a_linter_that_honours_ignore_files_sees_the_files_in_a_gate(project):
+    (project.repo / "app" / "alpha.py").write_text("def value():\n    return undefined_name\n")
+    project.git("commit", "-qam", "Break it")
+    task = project.repo / "task.yaml"
+    task.write_text(
+        (project.root / "task.yaml")
+        .read_text()
+        .replace("path: repo", "path: .")
+        .replace("python -I check.py {{ item.stem }}", "python -m ruff check --isolated --no-cache --select F .")
+    )
+    (project.root / "solutions").rename(project.repo / "solutions")
+    (project.repo / "solutions" / "alpha.diff").unlink()
+    done = project.run("run", "task.yaml", "-b", project.root / "configs" / "instant.yaml", cwd=project.repo)
+    assert done.returncode == 1
+    assert "0 merged" in done.stdout
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(project):
+    project.profile("slow", time_scale=1, ttft_s=0.5, tokens_per_s=300)
+    for arguments in (["--json"], []):
+        process = project.start("run", "task.yaml", "-b", "slow", *arguments)
+        process.stdout.readline()
+        process.stdout.close()
+        stderr = process.stderr.read()
+        process.stderr.close()
+        assert process.wait(timeout=60) == 0, stderr
+        assert "Traceback" not in stderr
+        assert project.summary()["merged"] == 4
+
+
+def test_a_cost_limit_without_prices_is_refused(project):
+    done = project.run("run", "task.yaml", "-b", "instant", "--max-cost", "1")
+    assert done.returncode == 3
+    assert "no price is known" in done.stderr
+    project.profile("priced", input_usd_per_million=3, output_usd_per_million=15)
+    assert project.run("run", "task.yaml", "-b", "priced", "--max-cost", "1").returncode == 0
+
+
+def test_a_branch_in_the_way_is_told_before_anything_is_paid_for(project):
+    project.git("branch", "orchestrate")
     done = project.run("run", "task.yaml", "-b", "instant")
     assert done.returncode == 3
-    assert "no-such-linter" in done.stderr
-    assert "install it" in done.stderr
-    assert len(project.patches()) == 4
+    assert "branch -m orchestrate" in done.stderr
+    assert project.folders() == []
+
+
+def test_the_multiplier_is_an_estimate_until_a_serial_run_measured_it(project):
+    project.run("run", "task.yaml", "-b", "instant")
+    assert "at most" in project.run("show").stdout
+    assert project.run("run", "task.yaml", "-b", "instant", "--serial").returncode == 0
+    assert project.summary()["multiplier"] is None
+    project.run("run", "task.yaml", "-b", "instant")
+    shown = project.run("show").stdout
+    assert "measured" in shown
+    assert "serial run" in shown
+
+
+def test_a_second_apply_says_that_there_is_nothing_to_do(ran):
+    assert "file" in ran.run("apply").stdout
+    assert "already" in ran.run("apply").stderr
+
+
+def test_a_writable_file_that_cannot_be_shown_costs_nothing(project):
+    (project.repo / "app" / "alpha.py").write_text("x = 1\n" * 40_000)
+    project.git("commit", "-qam", "Grow")
+    done = project.run("run", "task.yaml", "-b", "instant")
+    assert done.returncode == 1
+    assert "context too long" in done.stdout
+    assert not any(e.event.exchanges for e in project.entries() if e.event.kind == "attempt_failed")
 
 
 def test_a_repository_without_commits_or_without_the_ref_is_refused_and_leaves_no_run(project):
