@@ -11,6 +11,7 @@ A reader that goes away early (`orchestrate show | head -1`) changes none of the
 the command ends as it would have.
 """
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from rich.text import Text
 
 from orchestrator import __version__
 from orchestrator.cli import console, inspecting, results, running, starting
-from orchestrator.core.errors import OrchestratorError, SpecError
+from orchestrator.core.errors import EnvironmentFault, OrchestratorError, SpecError
 from orchestrator.views.text import clean
 from orchestrator.wiring.logs import configure_logs
 
@@ -38,6 +39,9 @@ app = typer.Typer(
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def _version(wanted: bool) -> None:
@@ -75,27 +79,34 @@ for group in (starting, running, inspecting, results):
 
 def main() -> None:
     """Run the command line; every expected error becomes a message on standard error and its exit code."""
+    console.speak_any_encoding()
     try:
         code: Any = app(standalone_mode=False)
-    except OrchestratorError as error:
-        _complain(error)
-        sys.exit(error.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except SystemExit as ended:
         # The command-line library itself wrote (help, the version) to a pipe that is closed, and would end with 1.
         sys.exit(0 if isinstance(ended.__context__, BrokenPipeError) else ended.code)
-    except Exception as error:
-        if not hasattr(error, "show"):  # what click says about a wrong command line
-            raise
-        try:
-            error.show()
-        except BrokenPipeError:
-            console.stop_writing(sys.stderr)
-        sys.exit(getattr(error, "exit_code", 2))
+    except Exception as error:  # noqa: BLE001 — what was not expected is raised again
+        sys.exit(_explained(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explained(error: Exception) -> int:
+    """Say what was expected to go wrong, and return its exit code; raise again what was not: it is a bug."""
+    if isinstance(error, OrchestratorError):
+        _complain(error)
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        console.stop_writing(sys.stdout)
+        return _explained(EnvironmentFault(f"cannot write: {error.strerror}"))
+    if not hasattr(error, "show"):  # what click says about a wrong command line
+        raise error
+    try:
+        error.show()
+    except BrokenPipeError:
+        console.stop_writing(sys.stderr)
+    return int(getattr(error, "exit_code", 2))
 
 
 def _complain(error: OrchestratorError) -> None:

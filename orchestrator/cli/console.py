@@ -6,6 +6,7 @@ complains, and the command ends as it would have: with its own work done, and it
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import TextIO
 
 from rich.console import Console
@@ -39,6 +40,23 @@ def raw(text: str) -> bool:
     except BrokenPipeError:
         stop_writing(sys.stdout)
     return sys.stdout not in _deserted
+
+
+def raw_bytes(content: bytes) -> None:
+    """Write bytes as they are to standard output: what is fed to another program may be in any encoding."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        stop_writing(sys.stdout)
+
+
+def speak_any_encoding() -> None:
+    """Where a terminal or a locale cannot show a character, show a question mark instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def stop_writing(stream: TextIO) -> None:

@@ -78,14 +78,14 @@ def diff(
     """Print everything that a run integrated as one diff; in a pipe it can be fed to `git apply`."""
     surroundings = Surroundings.found()
     with past_run(surroundings, surroundings.store(store).find(name)) as past:
-        text = past.diff(past.started.base, past.state.head, *(["--stat"] if stat else []))
-        if not text:
+        found = past.diff_bytes(past.started.base, past.state.head, "--stat" if stat else "--binary")
+        if not found:
             console.err().print(f"Run {past.folder.run} integrated nothing yet.", markup=False)
         terminal = console.out()
         if terminal.is_terminal:
-            _print_diff(terminal, text)
+            _print_diff(terminal, found.decode(errors="replace"))
         else:
-            console.raw(text)
+            console.raw_bytes(found)
 
 
 def _show_subtask(past: PastRun, name: str, part: str | None, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import console, options
-from orchestrator.views.text import plural
+from orchestrator.views.text import clean, plural
 from orchestrator.wiring.history import apply_result, past_run
 from orchestrator.wiring.keeping import Rule, collect
 from orchestrator.wiring.surroundings import Surroundings
@@ -33,7 +33,7 @@ def apply(name: options.RunOrLast = "last", store: options.Store = None) -> None
         return
     console.out().print(f"{plural(len(changed), 'file')} changed in {where}:", markup=False)
     for path in changed[:20]:
-        console.out().print(f"  {path}", markup=False)
+        console.out().print(f"  {clean(path)}", markup=False)
     if len(changed) > 20:
         console.out().print(f"  … and {len(changed) - 20} more")
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from orchestrator.core.errors import EnvironmentFault, JournalError
 from orchestrator.core.values import RunId
-from orchestrator.files import discard, remove
+from orchestrator.files import discard
 from orchestrator.journal.sqlite import JournalReader
 
 _TREES_PREFIX = "orchestrate-trees-"
@@ -125,7 +125,7 @@ class RunFolder:
     def remove(self) -> int:
         """Delete everything of the run; return how many bytes that were. The caller holds the lock."""
         size = self.size()
-        remove(self.path, self.path.parent)
+        discard(self.path)
         return size
 
 

@@ -179,7 +179,9 @@ class LiveView:
         waiting = self.state.counts[Phase.PROPOSED]
         batch = self.state.batch
         since = now if self._batch_since is None else self._batch_since
-        lane = f"batch {batch.batch} of {len(batch.members)}, {seconds(now - since)}" if batch else "idle"
+        lane = (
+            f"batch {batch.batch}: {plural(len(batch.members), 'subtask')}, {seconds(now - since)}" if batch else "idle"
+        )
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append("gates ", style="dim").append(gates or "idle")
         text.append(f" (+{waiting} waiting)" if waiting else "", style="dim")

@@ -44,9 +44,12 @@ class PastRun:
         return "" if body is None else body.decode(errors="replace")
 
     def diff(self, base: CommitId, commit: CommitId, *options: str) -> str:
-        """The difference between two commits of the run, as git shows it."""
-        shown = self.repository.run("diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, base, commit)
-        return shown.decode(errors="replace")
+        """The difference between two commits of the run, as git shows it, as text."""
+        return self.diff_bytes(base, commit, *options).decode(errors="replace")
+
+    def diff_bytes(self, base: CommitId, commit: CommitId, *options: str) -> bytes:
+        """The same, whatever the files' encodings are."""
+        return self.repository.run("diff", "--no-color", "--no-ext-diff", "--no-textconv", *options, base, commit)
 
     def patch_diff(self, patch: Patch) -> str:
         """An attempt's change."""

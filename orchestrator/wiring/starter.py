@@ -53,29 +53,37 @@ def write_starter(surroundings: Surroundings, spec: Path, *, replace: bool) -> S
         (each for each in (surroundings.cwd, *surroundings.cwd.parents) if (each / ".git").exists()), surroundings.cwd
     )
     found = next((each for each in _ECOSYSTEMS if any((root / mark).exists() for mark in each.marks)), _ECOSYSTEMS[0])
-    glob = f"{_code_folder(root, found.suffix)}*{found.suffix}"
+    folder = _code_folder(root, found.suffix)
+    if folder is None:
+        raise EnvironmentFault(
+            f"{root} has no {found.suffix} files yet, so there is nothing to cut into subtasks; "
+            "run this where the code is, or write a task by hand: tasks/ in orchestrate's own repository has three"
+        )
+    glob = f"{folder}**/*{found.suffix}"
     store = surroundings.store()
     try:
         store.root.mkdir(parents=True, exist_ok=True)
         (store.root / ".gitignore").write_text("*\n")
         (store.root / "task.schema.json").write_text(schema_text())
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_text(path, root, store.root, found, glob))
+        path.write_text(_text(spec, _Place(path, root, store.root), found, glob))
     except OSError as error:
         raise EnvironmentFault(f"cannot write {spec}: {error.strerror}") from error
     return Starter(spec, f"a {found.name} project, one subtask for each {glob}")
 
 
-def _code_folder(root: Path, suffix: str) -> str:
-    """The folder with the most code in it, as a prefix for globs; tests are not code here."""
+def _code_folder(root: Path, suffix: str) -> str | None:
+    """The top-level folder with the most code below it, as a prefix for globs; tests are not code here. None without any."""
     counts: dict[str, int] = {}
     for file in root.rglob(f"*{suffix}"):
         parts = file.relative_to(root).parts
-        is_code = not any(part.startswith((".", "test")) or part in _SKIPPED for part in parts)
-        if is_code:
-            folder = "/".join(parts[:-1])
+        is_code = not any(part.startswith((".", "test", "conftest")) or part in _SKIPPED for part in parts)
+        if is_code and file.stat().st_size:
+            folder = parts[0] if len(parts) > 1 else ""
             counts[folder] = counts.get(folder, 0) + 1
-    best = max(counts, key=lambda folder: (counts[folder], -len(folder)), default="")
+    if not counts:
+        return None
+    best = max(counts, key=lambda folder: (counts[folder], folder))
     return f"{best}/" if best else ""
 
 
@@ -86,29 +94,47 @@ def _relative(target: Path, start: Path) -> str:
     return "/".join([".."] * ups + list(target.relative_to(shared).parts)) or "."
 
 
-def _text(path: Path, root: Path, store: Path, found: Ecosystem, glob: str) -> str:
-    schema = _relative(store / "task.schema.json", path.parent)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the file, the repository and the store are."""
+
+    path: Path
+    root: Path
+    store: Path
+
+
+def _text(spec: Path, place: _Place, found: Ecosystem, glob: str) -> str:
+    path, root = place.path, place.root
+    schema = _relative(place.store / "task.schema.json", path.parent)
+    is_checkout = (root / ".git").exists()
+    repo = _relative(root, path.parent)
+    source = (
+        f"  path: {repo}            # this checkout; it is only read, the result is a branch\n  ref: HEAD"
+        if is_checkout
+        else f"  path: {repo}            # this folder; it is only read, `orchestrate apply` brings the result here"
+    )
     protected = ", ".join(f'"{each}"' for each in found.protected)
     return f"""\
 # yaml-language-server: $schema={schema}
 #
 # A task for orchestrate: what to do, how to cut it into subtasks, and how each result is judged.
-# Try it offline first, with the simulated backend:   orchestrate plan {path.name}   orchestrate run {path.name}
+# Try it offline first, with the simulated backend:
+#   orchestrate plan {spec}
+#   orchestrate run {spec}
 version: 1
 name: {path.stem.lower().replace(" ", "-")}
 description: Document every module.
 
 repo:
-  path: {_relative(root, path.parent)}            # this checkout; it is only read, the result is a branch
-  ref: HEAD
+{source}
 
 # One subtask for each file. Others: `list` (written out), `matrix`, `dataset` (.jsonl, .csv), `plan` (a model proposes).
 split:
   foreach:
     glob: "{glob}"
+    exclude: ["**/test*", "**/conftest*", "**/__init__*"]
 
 subtask:
-  id: "{{{{ item.stem }}}}"
   title: "Document {{{{ item.path }}}}"
   instruction: |
     Give every public function, class and method in {{{{ item.path }}}} that has none a short documentation comment in the

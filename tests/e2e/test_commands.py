@@ -1,11 +1,13 @@
 """Every other command: what it prints, what it leaves alone, and what it says when something is wrong."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import NAMES, dedent
+from tests.e2e.conftest import COMMAND, NAMES, dedent
 
 
 @pytest.fixture
@@ -267,6 +269,25 @@ def test_diff_in_a_pipe_can_be_applied(ran):
     (ran.root / "all.diff").write_text(text)
     ran.git("apply", "--check", str(ran.root / "all.diff"))
     assert "app/alpha.py" in ran.run("diff", "--stat").stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_unicode_gets_question_marks_and_no_traceback(ran, encoding):
+    done = subprocess.run(
+        [COMMAND, "show", "last"], cwd=ran.root, env=ran.env(PYTHONIOENCODING=encoding), capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"merged" in done.stdout
+
+
+def test_a_full_disk_is_said(ran):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, "show"], cwd=ran.root, env=ran.env(), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 3
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_apply_fast_forwards_a_clean_checkout_and_refuses_a_dirty_one(ran):
