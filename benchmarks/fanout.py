@@ -34,6 +34,7 @@ from orchestrator.engine.effects import Effects, World
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.ports import Journal, Splitting
+from orchestrator.wiring.collector import calm_collector
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000], metavar="N")
     parser.add_argument("--agents", type=int, default=100)
     options = parser.parse_args(arguments)
+    calm_collector()  # as the command does
     durable(50, options.agents)  # imports and caches are not what is measured
     print(f"CPU a subtask, {options.agents} agents, zero latency (ms)\n")
     print(

@@ -21,6 +21,7 @@ from orchestrator.views.lines import LineWriter
 from orchestrator.views.live import LiveView
 from orchestrator.views.tables import subtask_table, summary_table
 from orchestrator.wiring import logs
+from orchestrator.wiring.collector import calm_collector
 from orchestrator.wiring.history import publish_result, result_branch, resumable, summary_of
 from orchestrator.wiring.runs import OpenRun, RunOptions, resume_run, start_run
 from orchestrator.wiring.surroundings import Surroundings
@@ -108,6 +109,7 @@ class Audience:
 
 
 def _carry_out(opening: AbstractContextManager[OpenRun], audience: Audience, grace_s: float) -> None:
+    calm_collector()
     with opening as opened:
         stop = Stop()
         reason: FinishReason | None = None

@@ -24,9 +24,11 @@ from orchestrator.core.values import Digest
 from orchestrator.ports import Bodies
 
 FORMAT = 1
+# Bodies have a row number, so that they are written one after the other; by digest alone they would go all over the file,
+# and the cost of one would grow with their number.
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, at REAL NOT NULL, event TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS bodies (digest TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS bodies (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, body BLOB NOT NULL) STRICT;
 PRAGMA user_version = {FORMAT};
 """
 
@@ -68,7 +70,7 @@ class SqliteJournal:
             self._db.executemany("INSERT INTO entries VALUES (?, ?, ?)", rows)
             if bodies:
                 packed = ((digest, zlib.compress(body, 1)) for digest, body in bodies.items())
-                self._db.executemany("INSERT OR IGNORE INTO bodies VALUES (?, ?)", packed)
+                self._db.executemany("INSERT OR IGNORE INTO bodies (digest, body) VALUES (?, ?)", packed)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise EnvironmentFault(f"the journal {self._path} cannot be written: {error}") from error
