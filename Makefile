@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: setup  ## run the main job: eight simulated agents refactor a package, offline
-	$(BIN)/orchestrate run tasks/refactor.yaml --agents 8
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/orchestrate run tasks/refactor.yaml --agents 8
 
 test: setup  ## run every test
 	$(BIN)/python -m pytest -n auto
@@ -58,6 +58,7 @@ cov: setup  ## run every test with branch coverage
 bench: setup  ## run the benchmarks; each prints its reference beside it
 	$(BIN)/python -m benchmarks.fanout
 	$(BIN)/python -m benchmarks.trees
+	$(BIN)/python -m benchmarks.limiter
 
 docs: setup  ## write what is generated: the JSON Schema, the diagram in docs/architecture.md, the README's help texts
 	$(BIN)/python -m docs.generate
