@@ -25,6 +25,8 @@ from orchestrator.core.values import Digest, Exchange, Failure, Span, Usage, dig
 from orchestrator.ports import ChatModel, Clock, Generation, Meter, Workspace
 
 _MAX_QUOTED_CHARS = 300
+# A request that is turned away costs nothing; one that breaks off may have been answered, and billed, in part.
+_CUT_OFF = frozenset({"transient", "stall", "malformed_response"})
 
 
 @dataclass(slots=True)
@@ -92,13 +94,18 @@ class EditingBackend:
         asked = self._clock.now()
         waited = len(meter.waits)
         completion: Completion | None = None
+        is_cut_off = False
         try:
             completion = await self._model.complete(prompt, meter)
+        except BackendError as error:
+            is_cut_off = error.kind in _CUT_OFF
+            raise
         finally:
             # The texts of a failed request are kept too, but its cost is unknown to us and it is not counted in tokens.
             waits = meter.waits[waited:]
             started = max((wait.started_s + wait.duration_s for wait in waits), default=asked)
-            usage = Usage(requests=1) if completion is None else completion.usage
+            nothing = Usage(requests=1, unknown_requests=int(is_cut_off))
+            usage = nothing if completion is None else completion.usage
             record.usage += usage
             record.spans.extend(
                 Span(name=wait.name, started_s=wait.started_s - record.started, duration_s=wait.duration_s)

@@ -23,6 +23,8 @@ def summary_table(summary: Summary, *, branch: str) -> RenderableType:
     grid.add_column(overflow="fold")
     cached = f", {count(usage.cached_input_tokens)} of the input cached" if usage.cached_input_tokens else ""
     tokens = f"{count(usage.input_tokens)} in, {count(usage.output_tokens)} out{cached}"
+    if usage.unknown_requests:
+        tokens += f", and {plural(usage.unknown_requests, 'request')} that broke off (possibly billed: unknown)"
     rows: list[tuple[str, str | Text]] = [
         ("subtasks", _subtasks(summary)),
         ("attempts", _attempts(summary)),

@@ -115,6 +115,12 @@ async def test_usage_before_an_outage_is_kept():
     assert generation.exchanges[1].reply is None
 
 
+@pytest.mark.parametrize(("kind", "unknown"), [("transient", 1), ("stall", 1), ("rate_limit", 0), ("overloaded", 0)])
+async def test_a_request_that_broke_off_may_have_been_billed_and_one_turned_away_was_not(kind, unknown):
+    generation, _ = await generation_of(backend(busy(kind))[0], FILES)
+    assert (generation.usage.requests, generation.usage.unknown_requests) == (1, unknown)
+
+
 async def test_times_count_from_the_start_of_the_effect_and_waits_are_no_part_of_a_request():
     clock = FakeClock(now=5_000.0)
 
