@@ -16,6 +16,10 @@ from orchestrator.wiring.history import PastRun, all_summaries, past_run, result
 from orchestrator.wiring.surroundings import Surroundings
 
 
+# What a list leaves to `show`: the subtasks, and the comparison with a serial run, which would have to be looked for each time.
+_NOT_LISTED = {"rows", "multiplier", "multiplier_kind", "one_agent_s", "one_agent_run"}
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(runs)
@@ -29,7 +33,7 @@ def runs(json: options.Json = False, store: options.Store = None) -> None:
     found = all_summaries(place)
     if json:
         for summary, standing in found:
-            console.raw(f'{{"standing":"{standing}","summary":{summary.model_dump_json(exclude={"rows"})}}}\n')
+            console.raw(f'{{"standing":"{standing}","summary":{summary.model_dump_json(exclude=_NOT_LISTED)}}}\n')
         return
     if not found:
         console.err().print(f"No runs in {clean(str(place.root))} yet. Start one: orchestrate run SPEC", markup=False)
