@@ -15,7 +15,6 @@ from orchestrator.views.text import clean
 from orchestrator.wiring.history import PastRun, all_summaries, past_run, result_branch, summary_of
 from orchestrator.wiring.surroundings import Surroundings
 
-
 # What a list leaves to `show`: the subtasks, and the comparison with a serial run, which would have to be looked for each time.
 _NOT_LISTED = {"rows", "multiplier", "multiplier_kind", "one_agent_s", "one_agent_run"}
 
