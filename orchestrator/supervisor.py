@@ -70,7 +70,7 @@ def _become(libc: CDLL, parent: int, failed: int) -> None:
         locale, *argv = sys.argv[1:]
         os.environ.pop("LC_CTYPE", None)  # noqa: TID251 — what the interpreter added for itself
         if locale:
-            os.environ["LC_CTYPE"] = locale  # noqa: TID251
+            os.environ["LC_CTYPE"] = locale  # noqa: TID251 — its own, handed to it
         os.execvp(argv[0], argv)  # noqa: S606 — without a shell on purpose
     except OSError as error:
         os.write(failed, str(error.errno or 0).encode())

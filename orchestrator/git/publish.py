@@ -158,7 +158,7 @@ class _Contents:
         if blob is None or mode != _mode_of(status):
             # A folder stands there: its files are looked at one by one, and an empty one is nothing to git.
             return blob is None and stat.S_ISDIR(status.st_mode)
-        content = os.fsencode(os.readlink(place)) if mode == _LINK_MODE else place.read_bytes()  # noqa: PTH115
+        content = os.fsencode(os.readlink(place)) if mode == _LINK_MODE else place.read_bytes()  # noqa: PTH115 — a Path would be normalised
         return content == self._blob(blob)
 
     def stage(self, change: FileChange, place: Path) -> Path | None:

@@ -272,7 +272,7 @@ def _run_started(
         seed=options.seed,
         limits=limits,
         gate=gate_settings(spec).model_copy(update={"python": _interpreter(task, env)}),
-        integration_checks=integration_checks(spec, ()) if spec.integration_gate else (),
+        integration_checks=integration_checks(spec),
         version=__version__,
     )
 

@@ -9,6 +9,7 @@ from orchestrator.core.errors import GateError
 from orchestrator.core.events import AttemptStarted, GateStarted, PatchJudged, PatchProposed, RunFinished
 from orchestrator.core.state import fold
 from orchestrator.core.transitions import Phase
+from orchestrator.core.values import Check
 from orchestrator.engine.driver import Stop
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.measure.summary import summarize
@@ -189,6 +190,22 @@ def test_no_attempt_starts_once_a_limit_is_used_up(limit, reason, most):
     assert why == reason
     assert len(ledger.billed) <= most
     assert all(phase in (Phase.MERGED, Phase.WAITING) for phase in phases(entries).values())
+
+
+def test_without_an_integration_gate_the_checks_of_all_that_is_merged_judge_each_batch():
+    seen = []
+
+    class Watching(SimulatedEffects):
+        async def integrate(self, job):
+            seen.append([check.env["SHARD"] for check in job.checks])
+            return await super().integrate(job)
+
+    def sharded(name, needs=()):
+        check = Check(name="tests", argv=("run",), env={"SHARD": name})
+        return subtask(name, needs).model_copy(update={"checks": (check,)})
+
+    simulate([sharded("a"), sharded("b", ["a"])], effects=Watching)
+    assert seen == [["a"], ["a", "b"]]
 
 
 def test_a_serial_run_does_one_thing_at_a_time():

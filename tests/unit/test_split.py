@@ -237,19 +237,11 @@ def test_more_to_change_weighs_more():
     assert heavy.weight - light.weight == 990
 
 
-def test_the_integrated_tree_is_judged_by_the_given_checks_or_by_all_different_ones():
-    common = {"name": "all", "run": "lint"}
-    spec = task({"matrix": {"m": ["a", "b"]}}, gate={"checks": [common, {"name": "t", "run": "test {{ item.m }}"}]})
-    made = expand(spec, PATHS)
-    assert [(one.name, one.argv) for one in integration_checks(spec, made)] == [
-        ("all", ("lint",)),
-        ("t:a", ("test", "a")),
-        ("t:b", ("test", "b")),
-    ]
-    given = spec.model_copy(
-        update={"integration_gate": task({"list": []}, integration_gate={"checks": [common]}).integration_gate}
-    )
-    assert [one.name for one in integration_checks(given, made)] == ["all"]
+def test_only_a_given_integration_gate_is_known_before_anything_is_integrated():
+    spec = task({"list": [{"id": "a"}]})
+    assert integration_checks(spec) == ()
+    given = task({"list": [{"id": "a"}]}, integration_gate={"checks": [{"name": "all", "run": "lint {{ task.name }}"}]})
+    assert [(one.name, one.argv) for one in integration_checks(given)] == [("all", ("lint", "demo"))]
 
 
 def test_a_subtask_that_nothing_would_judge_is_a_mistake():
