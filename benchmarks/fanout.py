@@ -20,10 +20,10 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.costless import CostlessGate, CostlessTrees, CostlessTrunk, CostlessWorkspaces
-from orchestrator.backends.editing import EditingBackend
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
-from orchestrator.backends.stub import StubModel
-from orchestrator.backends.stub_profile import StubProfile
+from orchestrator.backends.sessions.editing import EditingBackend
+from orchestrator.backends.stub.model import StubModel
+from orchestrator.backends.stub.profile import StubProfile
 from orchestrator.core.events import RunStarted
 from orchestrator.core.state import fold
 from orchestrator.core.transitions import Phase

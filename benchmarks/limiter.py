@@ -23,8 +23,8 @@ from itertools import pairwise
 
 from asyncio_throttle import Throttler
 
-from orchestrator.backends.limiter import AccountLimiter
-from orchestrator.backends.limiter_settings import LimiterSettings
+from orchestrator.backends.limits.limiter import AccountLimiter
+from orchestrator.backends.limits.limiter_settings import LimiterSettings
 from orchestrator.engine.clock import SystemClock
 from tests.rate_server import Outcome, RateServer, run, server_of, told
 

@@ -12,7 +12,9 @@ from typing import Protocol
 
 from orchestrator.core.chat import Completion, Prompt
 from orchestrator.core.events import Entry, Event
+from orchestrator.core.prompt import Manner
 from orchestrator.core.values import (
+    Allowance,
     Check,
     CommitId,
     Conflict,
@@ -34,15 +36,26 @@ Bodies = Mapping[Digest, bytes]
 
 @dataclass(slots=True)
 class Meter:
-    """What a running effect shows of itself: plain counters that a view may poll; nothing is journaled from them.
+    """What goes along with the requests of one attempt: what they show of themselves, and what they may cost.
 
-    `waits` is for the backend around a chat model: where the model had to wait, `started_s` on the clock; it becomes
-    the `spans` of the generation.
+    Counters are plain, and a view may poll them. The rest is between the backend and what stands around its chat model:
+    `waits` says where a request had to wait, `started_s` on the clock; it becomes the `spans` of the generation. `is_queued`
+    is set while a request stands in a queue of ours: no silence of the provider's. `failed` sums up the requests that were
+    not answered, and what those that broke off may have cost; whoever reports the usage takes it from there. `left` is what
+    may still be spent; None is not limited.
     """
 
     output_tokens: int = 0
     note: str = ""
     waits: list[Span] = field(default_factory=list)
+    is_queued: bool = False
+    failed: Usage = field(default_factory=Usage)
+    left: Allowance | None = None
+
+    def take_failed(self) -> Usage:
+        """Return what `failed` holds, and begin anew."""
+        taken, self.failed = self.failed, Usage()
+        return taken
 
 
 class Clock(Protocol):
@@ -84,8 +97,8 @@ class Splitting:
 class Splitter(Protocol):
     """Turns the task into subtasks, by rule or by asking a model."""
 
-    async def split(self, base: CommitId, seed: int) -> Splitting:
-        """Split at a commit. A task that cannot be split is an answer; a file that is wrong raises `SpecError`."""
+    async def split(self, base: CommitId, seed: int, allowance: Allowance | None) -> Splitting:
+        """Split at a commit, for no more than the allowance. A task that cannot be split is an answer; a file that is wrong raises `SpecError`."""
         ...
 
 
@@ -125,6 +138,14 @@ class Workspace(Protocol):
         ...
 
 
+class CheckedWorkspace(Workspace, Protocol):
+    """A workspace as a backend gets it: it can be judged before it is handed in."""
+
+    async def check(self) -> Verdict:
+        """Judge what is written so far as the gate will. It decides nothing, and nothing is journaled of it."""
+        ...
+
+
 class Workspaces(Protocol):
     """Opens private copies; leaving the context removes them, on cancellation too."""
 
@@ -141,7 +162,12 @@ class Backend(Protocol):
         """The name that reports and trailers show."""
         ...
 
-    async def generate(self, prompt: Prompt, workspace: Workspace, meter: Meter) -> Generation:
+    @property
+    def manner(self) -> Manner:
+        """How its prompts are to be written: how to answer, and what of the repository they show."""
+        ...
+
+    async def generate(self, prompt: Prompt, workspace: CheckedWorkspace, meter: Meter) -> Generation:
         """Work at one attempt. Raises `BackendError` only where the whole run must stop (a key, a bill, a wrong model)."""
         ...
 

@@ -2,7 +2,7 @@
 
 from orchestrator.core.chat import Completion, Draw, Message, Prompt, ShownFile, estimate_tokens
 from orchestrator.core.errors import BackendError
-from orchestrator.core.values import FileChange, Patch, Usage, digest_of
+from orchestrator.core.values import FileChange, Patch, Usage, Verdict, digest_of
 from orchestrator.ports import Meter
 
 
@@ -22,9 +22,10 @@ class FakeClock:
 
 
 class MemoryWorkspace:
-    """A `Workspace` of a mapping; counts how often it was written."""
+    """A `CheckedWorkspace` of a mapping; counts how often it was written. `verdict` is a function of its files."""
 
-    def __init__(self, files=None):
+    def __init__(self, files=None, verdict=lambda files: Verdict(passed=True, reason="passed")):
+        self.verdict = verdict
         self.base = "base"
         self.before = dict(files or {})
         self.files = dict(files or {})
@@ -57,6 +58,9 @@ class MemoryWorkspace:
             if self.before.get(path) != self.files.get(path)
         )
         return Patch(base="base", commit="commit", tree="tree", changes=changes)
+
+    async def check(self):
+        return self.verdict(self.files)
 
 
 class ScriptedModel:

@@ -4,10 +4,10 @@ import asyncio
 from dataclasses import dataclass, field
 from math import ceil
 
-from orchestrator.backends.limited import LimitedModel
-from orchestrator.backends.limiter import AccountLimiter
-from orchestrator.backends.limiter_settings import LimiterSettings
-from orchestrator.backends.rate_headers import anthropic_rate_headers
+from orchestrator.backends.limits.limited import LimitedModel
+from orchestrator.backends.limits.limiter import AccountLimiter
+from orchestrator.backends.limits.limiter_settings import LimiterSettings
+from orchestrator.backends.limits.rate_headers import anthropic_rate_headers
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
 from orchestrator.core.chat import Completion, Draw, Message, Prompt
 from orchestrator.core.draws import fraction, lognormal

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import anthropic
 from anthropic.types import CacheControlEphemeralParam, MessageParam, OutputConfigParam, TextBlockParam
 
-from orchestrator.backends.api_model import ApiModel, Connection, Faults, Reply, Response, Transcript
-from orchestrator.backends.api_settings import ClaudeSettings
-from orchestrator.backends.faults import Reported, reported
-from orchestrator.backends.streams import count, fields, text
-from orchestrator.backends.wire_faults import WIRE_FAULTS
+from orchestrator.backends.wire.api_model import ApiModel, Connection, Faults, Reply, Response, Transcript
+from orchestrator.backends.wire.api_settings import ClaudeSettings
+from orchestrator.backends.wire.faults import Reported, reported
+from orchestrator.backends.wire.streams import count, fields, text
+from orchestrator.backends.wire.wire_faults import WIRE_FAULTS
 from orchestrator.core.chat import Message, Prompt
 from orchestrator.core.values import StopReason, Usage
 
@@ -29,7 +29,7 @@ STOP_REASONS: Mapping[str, StopReason] = {
     "refusal": "refusal",
     "tool_use": "tool_use",
 }
-# What has a status is judged by it and by its body (`faults`); this is for the rest.
+# What has a status is judged by it and by its body (`wire.faults`); this is for the rest.
 FAULTS: Faults = {
     **WIRE_FAULTS,
     anthropic.APIConnectionError: ("transient", "cannot connect, or the connection was lost"),

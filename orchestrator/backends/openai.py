@@ -12,16 +12,16 @@ from hashlib import sha256
 import openai
 from openai.types.responses import EasyInputMessageParam, ResponseTextConfigParam
 
-from orchestrator.backends.api_model import ApiModel, Connection, Faults, Reply, Response, Transcript
-from orchestrator.backends.api_settings import OpenAISettings
-from orchestrator.backends.faults import Reported, reported
-from orchestrator.backends.schemas import allows_strict
-from orchestrator.backends.streams import count, fields, items, text
-from orchestrator.backends.wire_faults import WIRE_FAULTS
+from orchestrator.backends.wire.api_model import ApiModel, Connection, Faults, Reply, Response, Transcript
+from orchestrator.backends.wire.api_settings import OpenAISettings
+from orchestrator.backends.wire.faults import Reported, reported
+from orchestrator.backends.wire.schemas import allows_strict
+from orchestrator.backends.wire.streams import count, fields, items, text
+from orchestrator.backends.wire.wire_faults import WIRE_FAULTS
 from orchestrator.core.chat import Prompt
 from orchestrator.core.values import StopReason, Usage
 
-# What has a status or a body is judged by that (`faults`); this is for the rest.
+# What has a status or a body is judged by that (`wire.faults`); this is for the rest.
 FAULTS: Faults = {
     **WIRE_FAULTS,
     openai.APIConnectionError: ("transient", "cannot connect, or the connection was lost"),

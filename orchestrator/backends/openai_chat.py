@@ -12,12 +12,12 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletionMessageParam
 
-from orchestrator.backends.api_model import UNKNOWN_USAGE, ApiModel, Connection, Reply, Response, Transcript
-from orchestrator.backends.api_settings import OpenAICompatibleSettings
-from orchestrator.backends.faults import Reported, reported
 from orchestrator.backends.openai import FAULTS, reported_by
-from orchestrator.backends.schemas import allows_strict
-from orchestrator.backends.streams import count, fields, items, text
+from orchestrator.backends.wire.api_model import UNKNOWN_USAGE, ApiModel, Connection, Reply, Response, Transcript
+from orchestrator.backends.wire.api_settings import OpenAICompatibleSettings
+from orchestrator.backends.wire.faults import Reported, reported
+from orchestrator.backends.wire.schemas import allows_strict
+from orchestrator.backends.wire.streams import count, fields, items, text
 from orchestrator.core.chat import Prompt
 from orchestrator.core.values import StopReason, Usage
 

@@ -1,11 +1,16 @@
 """What goes to a chat model and what comes back: the whole vocabulary between a backend and a model API."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from orchestrator.core.values import StopReason, SubtaskId, Usage, Value
+
+# What a provider puts around a request without showing it: a wrapping of each turn, a preamble for tools or a schema.
+_HIDDEN_TOKENS = 2_000
+_HIDDEN_TOKENS_A_TURN = 64
 
 
 class Draw(Value):
@@ -29,11 +34,50 @@ class ShownFile(Value):
     is_writable: bool
 
 
+class Tool(Value):
+    """Something that the model may call. `parameters` is a JSON Schema of type object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+
+
+class ToolCall(Value):
+    """A call that the model asks for. `problem` says why `arguments` are empty: what came was no JSON object."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, object] = {}
+    problem: str = ""
+
+
+class ToolResult(Value):
+    """What a call came to; `call` is the call's id."""
+
+    call: str
+    text: str
+    is_error: bool = False
+
+
 class Message(Value):
-    """One turn of the conversation."""
+    """One turn of the conversation: the model's text and calls, or the user's text and the results of calls.
+
+    `opaque` is JSON that the provider wants back unread with the model's turn (thoughts and their signatures); only the
+    adapter that wrote it reads it.
+    """
 
     role: Literal["user", "assistant"]
-    text: str
+    text: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    results: tuple[ToolResult, ...] = ()
+    opaque: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The turn as one text, calls and results included."""
+        calls = (f"### call {call.id} {call.name}\n{json.dumps(dict(call.arguments))}" for call in self.calls)
+        results = (f"### result {each.call}{' (error)' * each.is_error}\n{each.text}" for each in self.results)
+        return "\n\n".join(part for part in (self.text, *calls, *results) if part)
 
 
 class Prompt(Value):
@@ -48,24 +92,46 @@ class Prompt(Value):
     draw: Draw
     files: tuple[ShownFile, ...] = ()
     writable: tuple[str, ...] = ()
+    tools: tuple[Tool, ...] = ()
     response_schema: Mapping[str, object] | None = None
     max_output_tokens: int = Field(default=16_000, gt=0)
 
     @property
     def text(self) -> str:
         """Everything that is sent, as one text: what is stored, and what tokens are estimated from."""
-        turns = (f"## {message.role}\n{message.text}" for message in self.messages)
-        return "\n\n".join((f"## system\n{self.system}", *turns))
+        tools = (f"## tool {tool.name}\n{tool.description}\n{json.dumps(dict(tool.parameters))}" for tool in self.tools)
+        turns = (f"## {message.role}\n{message.whole}" for message in self.messages)
+        return "\n\n".join((f"## system\n{self.system}", *tools, *turns))
 
 
 class Completion(Value):
-    """One answer: its text, why it ended, what it cost."""
+    """One answer: its text, the tools it calls, why it ended, what it cost. `opaque`: see `Message`."""
 
     text: str
     stop_reason: StopReason
     usage: Usage
+    calls: tuple[ToolCall, ...] = ()
+    opaque: str = ""
+
+    @property
+    def turn(self) -> Message:
+        """The answer as a turn of the conversation that goes on."""
+        return Message(role="assistant", text=self.text, calls=self.calls, opaque=self.opaque)
+
+
+def after(prompt: Prompt, turns: Sequence[Message]) -> Prompt:
+    """The same prompt with more turns at its end."""
+    return prompt.model_copy(update={"messages": (*prompt.messages, *turns)})
 
 
 def estimate_tokens(text: str) -> int:
     """Estimate the tokens of a text at four characters each, rounded up: an estimate, and to be shown as one."""
     return -(-len(text) // 4)
+
+
+def most_input_tokens(prompt: Prompt) -> int:
+    """What a prompt can come to at the very most: no tokenizer makes more tokens than there are bytes."""
+    schema = "" if prompt.response_schema is None else json.dumps(dict(prompt.response_schema))
+    opaque = "".join(message.opaque for message in prompt.messages)
+    sent = sum(len(text.encode("utf-8", "backslashreplace")) for text in (prompt.text, schema, opaque))
+    return sent + _HIDDEN_TOKENS + _HIDDEN_TOKENS_A_TURN * len(prompt.messages)

@@ -6,7 +6,7 @@ more than once it is refused, since a wrong place is worse than another try. Lin
 stay as they are in the file, even where the quotation was inexact.
 
 What does not fit is told in words for the model: which block, the nearest lines of the file with their numbers, and that
-nothing was applied. The caller, `backends.editing`, writes the result all at once.
+nothing was applied. The caller, `backends.sessions.editing`, writes the result all at once.
 """
 
 import difflib

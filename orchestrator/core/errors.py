@@ -25,6 +25,8 @@ BackendFault = Literal[
     "unknown_model",
     "invalid_request",
     "context_too_long",
+    "budget",
+    "not_recorded",
 ]
 RETRYABLE_FAULTS: frozenset[BackendFault] = frozenset(
     {"rate_limit", "overloaded", "transient", "stall", "malformed_response"}

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from orchestrator.core.values import (
+    Allowance,
     Check,
     CommitId,
     Conflict,
@@ -27,6 +28,7 @@ from orchestrator.core.values import (
     Limits,
     MergedPatch,
     Patch,
+    Quote,
     RunId,
     Span,
     Subtask,
@@ -42,7 +44,8 @@ class RunStarted(Value):
     """What this run is: enough to go on with it in another process, and to compare it with another run.
 
     `backend` is the name that the user sees; `backend_digest` covers all its settings. `spec_digest` covers the task
-    file as validated. `config` is the file of the backend's configuration.
+    file as validated. `config` is the file of the backend's configuration. `quote` is None where nobody can say beforehand
+    what an attempt costs at most.
     """
 
     kind: Literal["run_started"] = "run_started"
@@ -55,6 +58,7 @@ class RunStarted(Value):
     backend: str
     backend_digest: Digest
     config: str = ""
+    quote: Quote | None = None
     is_simulated: bool
     seed: int
     limits: Limits
@@ -69,6 +73,7 @@ class SplitStarted(Value):
     """Intent: turn the task into subtasks."""
 
     kind: Literal["split_started"] = "split_started"
+    allowance: Allowance | None = None
 
 
 class SplitFinished(Value):
@@ -94,6 +99,7 @@ class AttemptStarted(Value):
 
     `attempt` numbers every start of the subtask from 1. `draw` numbers the tries that count, also from 1: work that is
     redone only because the trunk moved, or because a process died, keeps its `draw`. A simulated model keys its luck by it.
+    `allowance` is reserved while the attempt is under way; None where nothing limits it.
     """
 
     kind: Literal["attempt_started"] = "attempt_started"
@@ -101,6 +107,7 @@ class AttemptStarted(Value):
     attempt: int
     draw: int
     base: CommitId
+    allowance: Allowance | None = None
 
 
 class PatchProposed(Value):
@@ -190,7 +197,16 @@ class RunResumed(Value):
     version: str
 
 
-FinishReason = Literal["completed", "drained", "cost_limit", "token_limit", "wall_limit", "split_failed"]
+FinishReason = Literal[
+    "completed",
+    "drained",
+    "cost_limit",
+    "token_limit",
+    "wall_limit",
+    "attempt_limit",
+    "backend_unavailable",
+    "split_failed",
+]
 
 
 class RunFinished(Value):

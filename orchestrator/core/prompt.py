@@ -9,9 +9,9 @@ occur in it, and is declared to be data: it can inform the model, but it is not 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from orchestrator.core.chat import Draw, Message, Prompt, ShownFile, estimate_tokens
+from orchestrator.core.chat import Draw, Message, Prompt, ShownFile, after, estimate_tokens
 from orchestrator.core.edits import EDIT_FORMAT
 from orchestrator.core.edits_lines import is_binary
 from orchestrator.core.globs import matches, select
@@ -36,6 +36,22 @@ Rules:
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a backend wants its prompts: `answer` tells the model how to answer, `shows` is what of the repository they hold.
+
+    `files` shows the files whole, as far as the budget goes; `paths` names them, for a session that reads them itself.
+    `max_output_tokens` is for one answer.
+    """
+
+    answer: str = "Edit format:\n\n" + EDIT_FORMAT
+    shows: Literal["files", "paths"] = "files"
+    max_output_tokens: int = 16_000
+
+
+DEFAULT_MANNER = Manner()
+
+
 class SkillText(Protocol):
     """What the prompt needs of a skill."""
 
@@ -52,12 +68,16 @@ class SkillText(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of the repository is shown, in order, and what is only named: too large for the budget, or no text."""
+    """What of the repository is shown, in order, and what is only named: too large for the budget, or no text.
+
+    `listed` is named because nothing is shown at all (`list_files`).
+    """
 
     shown: tuple[ShownFile, ...] = ()
     too_large: tuple[str, ...] = ()
     binary: tuple[str, ...] = ()
     hidden_writable: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
 
 
 def choose_files(
@@ -87,34 +107,40 @@ def choose_files(
     return Selection(tuple(shown), tuple(too_large), tuple(binary), hidden)
 
 
+def list_files(paths: Sequence[str], writable: Sequence[str], context: Sequence[str]) -> Selection:
+    """Choose what to name, in the same order, for a session that opens files itself."""
+    return Selection(listed=tuple(_wanted(sorted(paths), writable, context)))
+
+
 def build_prompt(
     subtask: Subtask,
     selection: Selection,
     skills: Sequence[SkillText],
     failed: Sequence[FailedTry],
     draw: Draw,
-    max_output_tokens: int = 16_000,
+    manner: Manner = DEFAULT_MANNER,
 ) -> Prompt:
     """Write the prompt for one attempt. `failed` are the subtask's earlier tries, oldest first."""
     parts = [_file(shown) for shown in sorted(selection.shown, key=lambda shown: shown.is_writable)]
+    parts.append(_named("Files to begin with (nothing is shown yet)", selection.listed))
     parts.append(_named("Not shown for size, but in the repository", selection.too_large))
     parts.append(_named("Not shown because they are binary", selection.binary))
     parts.append(f"# Subtask: {subtask.title}\n\n{subtask.instruction.strip()}")
     parts.append("Writable paths: " + ", ".join(subtask.writable))
     parts.append(_earlier(failed))
     return Prompt(
-        system=system_text(skills),
+        system=system_text(skills, manner),
         messages=(Message(role="user", text="\n\n".join(part for part in parts if part)),),
         draw=draw,
         files=selection.shown,
         writable=subtask.writable,
-        max_output_tokens=max_output_tokens,
+        max_output_tokens=manner.max_output_tokens,
     )
 
 
-def system_text(skills: Sequence[SkillText]) -> str:
-    """The stable prefix: equal for equal skills, whatever the subtask."""
-    parts = [_ROLE, "Edit format:\n\n" + EDIT_FORMAT]
+def system_text(skills: Sequence[SkillText], manner: Manner = DEFAULT_MANNER) -> str:
+    """The stable prefix: equal for equal skills and manners, whatever the subtask."""
+    parts = [_ROLE, manner.answer]
     parts.extend(_tagged("skill", {"name": skill.name}, skill.body.strip()) for skill in skills)
     return "\n".join(parts)
 
@@ -125,13 +151,12 @@ def correction(prompt: Prompt, reply: str, feedback: str) -> Prompt:
         _tagged(_TRY_TAG, {"reason": "reply_not_applied"}, _capped(feedback, MAX_FEEDBACK_CHARS))
         + "\n\nNothing of your last answer was applied. Send all of its blocks again, corrected; no explanation."
     )
-    turns = (Message(role="assistant", text=reply), Message(role="user", text=request))
-    return prompt.model_copy(update={"messages": (*prompt.messages, *turns)})
+    return after(prompt, (Message(role="assistant", text=reply), Message(role="user", text=request)))
 
 
 def carries_feedback(prompt: Prompt) -> bool:
     """Tell whether the last turn says what came of an earlier try."""
-    return f"<{_TRY_TAG}" in prompt.messages[-1].text
+    return f"<{_TRY_TAG}" in prompt.messages[-1].whole
 
 
 def _wanted(paths: Sequence[str], writable: Sequence[str], context: Sequence[str]) -> list[str]:

@@ -41,7 +41,9 @@ class Usage(Value):
 
     `input_tokens` counts all input, cached or not; `cached_input_tokens` and `cache_write_tokens` are parts of it;
     `reasoning_tokens` is a part of `output_tokens`. `cost_usd` is None where no price is known.
-    `unknown_requests` were cut off before they said what they cost: they may have been billed, and are in no other figure.
+    `unknown_requests` were cut off before they said what they cost: they may have been billed, and are in no other figure
+    but `unknown_cost_usd` and `unknown_tokens`: the most that they, and whatever else stayed unknown, can have come to where a
+    budget had to be reserved for them.
     `is_simulated` is set when a stub stood in for a model: the tokens are counted, nobody was paid.
     """
 
@@ -53,6 +55,8 @@ class Usage(Value):
     output_tokens: int | None = 0
     reasoning_tokens: int | None = 0
     cost_usd: float | None = 0.0
+    unknown_cost_usd: float = 0.0
+    unknown_tokens: int = 0
     is_simulated: bool = False
 
     def __add__(self, other: "Usage") -> "Usage":
@@ -65,6 +69,8 @@ class Usage(Value):
             output_tokens=_plus_int(self.output_tokens, other.output_tokens),
             reasoning_tokens=_plus_int(self.reasoning_tokens, other.reasoning_tokens),
             cost_usd=_plus(self.cost_usd, other.cost_usd),
+            unknown_cost_usd=self.unknown_cost_usd + other.unknown_cost_usd,
+            unknown_tokens=self.unknown_tokens + other.unknown_tokens,
             is_simulated=self.is_simulated or other.is_simulated,
         )
 
@@ -104,7 +110,7 @@ class GateSettings(Value):
 
 
 class Limits(Value):
-    """How much at once and how much at all; None is no limit.
+    """How much at once and how much at all; None is no limit. `attempts` counts starts of all subtasks together.
 
     `is_serial` is one slot for everything: model, gate and integration take turns. A run like that is the control that a
     speedup is measured against; one that still overlaps its gates would flatter the others.
@@ -115,7 +121,25 @@ class Limits(Value):
     cost_usd: float | None = Field(default=None, gt=0)
     tokens: int | None = Field(default=None, gt=0)
     wall_s: float | None = Field(default=None, gt=0)
+    attempts: int | None = Field(default=None, ge=1)
     is_serial: bool = False
+
+
+class Allowance(Value):
+    """What an attempt may cost at most, reserved before it starts; None is not limited."""
+
+    cost_usd: float | None = None
+    tokens: int | None = None
+
+
+class Quote(Value):
+    """What a backend says before it is asked: the most that one request can come to, and a whole session.
+
+    An attempt is not started with less than the first, nor given more than the second.
+    """
+
+    request: Allowance
+    session: Allowance
 
 
 class Subtask(Value):
@@ -211,15 +235,23 @@ FailureReason = Literal[
     "no_change",
     "context_too_long",
     "backend_unavailable",
+    "rate_limited",
+    "budget",
+    "not_recorded",
+    "session_limit",
     "timeout",
 ]
 
 
 class Failure(Value):
-    """Why an attempt proposed nothing. `feedback` is what the next attempt is told."""
+    """Why an attempt proposed nothing. `feedback` is what the next attempt is told.
+
+    `needed` comes with `budget`: what the next request would have had to reserve.
+    """
 
     reason: FailureReason
     feedback: str
+    needed: Allowance | None = None
 
 
 StopReason = Literal["end_turn", "max_tokens", "refusal", "tool_use"]

@@ -4,6 +4,7 @@ Nothing here touches the state or the journal. What is expected to fail is an ou
 something outside that is broken, and it ends the run.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
@@ -21,10 +22,11 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.globs import select_sorted
 from orchestrator.core.policy import refusal
-from orchestrator.core.prompt import Selection, build_prompt, choose_files
+from orchestrator.core.prompt import Manner, Selection, build_prompt, choose_files, list_files
 from orchestrator.core.skills import Skill
 from orchestrator.core.values import Check, CommitId, Exchange, Failure, Span, SubtaskId, Usage, Verdict
 from orchestrator.engine.jobs import GenerateJob, IntegrateJob, Job, JudgeJob, SplitJob
+from orchestrator.engine.rehearsal import RehearsedWorkspace, Stage
 from orchestrator.ports import (
     Backend,
     Bodies,
@@ -54,7 +56,7 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The ports that the four verbs act through."""
+    """The ports that the four verbs act through. `rehearsal_slots` bounds the checks that sessions run for themselves."""
 
     splitter: Splitter
     backend: Backend
@@ -65,6 +67,7 @@ class World:
     clock: Clock
     skills: Mapping[str, Skill] = field(default_factory=dict)
     protected: Sequence[str] = ()
+    rehearsal_slots: int = 1
 
 
 class Effects:
@@ -72,6 +75,7 @@ class Effects:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._stage = Stage(world.trees, world.gate, world.protected, asyncio.Semaphore(world.rehearsal_slots))
         self.meters: dict[SubtaskId, Meter] = {}
 
     async def perform(self, job: Job) -> Occurrence:
@@ -92,7 +96,7 @@ class Effects:
         return Occurrence(self._world.clock.now(), outcome, bodies or {})
 
     async def _split(self, job: SplitJob) -> Occurrence:
-        made = await self._world.splitter.split(job.base, job.seed)
+        made = await self._world.splitter.split(job.base, job.seed, job.allowance)
         if made.problem is not None:
             failed = SplitFailed(detail=made.problem, usage=made.usage, exchanges=made.exchanges)
             return self._occurred(failed, made.bodies)
@@ -101,17 +105,17 @@ class Effects:
 
     async def _generate(self, job: GenerateJob) -> Occurrence:
         world, name = self._world, job.subtask.id
-        meter = self.meters[name] = Meter()
+        meter = self.meters[name] = Meter(left=job.allowance)
         started = world.clock.now()
         skills = [world.skills[skill] for skill in job.subtask.skills]
         used = tuple((skill.name, skill.digest) for skill in skills)
         try:
             async with world.workspaces.open(job.base) as workspace:
-                selection = await _selection(job, workspace)
-                prompt = _prompt(job, selection, skills)
+                selection = await _selection(job, workspace, world.backend.manner)
+                prompt = _prompt(job, selection, skills, world.backend.manner)
                 opened = world.clock.now()
-                hidden = _hidden(selection)
-                made = hidden or await world.backend.generate(prompt, workspace, meter)
+                rehearsed = RehearsedWorkspace(workspace, job.subtask, self._stage)
+                made = _hidden(selection) or await world.backend.generate(prompt, rehearsed, meter)
                 answered = world.clock.now()
                 patch = await workspace.patch() if made.failure is None else None
         finally:
@@ -201,17 +205,22 @@ def _later(part: _Timed, seconds: float) -> _Timed:
     return part.model_copy(update={"started_s": part.started_s + seconds})
 
 
-async def _selection(job: GenerateJob, workspace: Workspace) -> Selection:
+async def _selection(job: GenerateJob, workspace: Workspace, manner: Manner) -> Selection:
     subtask = job.subtask
     paths = await workspace.paths()
     globs = (*subtask.writable, *subtask.context)
-    files = await workspace.read(dict.fromkeys(path for glob in globs for path in select_sorted(paths, glob)))
-    return choose_files(files, subtask.writable, subtask.context, subtask.context_tokens)
+    wanted = dict.fromkeys(path for glob in globs for path in select_sorted(paths, glob))
+    if manner.shows == "paths":
+        return list_files(list(wanted), subtask.writable, subtask.context)
+    files = await workspace.read(wanted)
+    # Each time that the model could not take the prompt, the next one shows half as much.
+    too_long = sum(failed.reason == "context_too_long" for failed in job.failures)
+    return choose_files(files, subtask.writable, subtask.context, max(1, subtask.context_tokens >> too_long))
 
 
-def _prompt(job: GenerateJob, selection: Selection, skills: Sequence[Skill]) -> Prompt:
+def _prompt(job: GenerateJob, selection: Selection, skills: Sequence[Skill], manner: Manner) -> Prompt:
     draw = Draw(seed=job.seed, subtask=job.subtask.id, attempt=job.attempt, draw=job.draw)
-    return build_prompt(job.subtask, selection, skills, job.failures, draw)
+    return build_prompt(job.subtask, selection, skills, job.failures, draw, manner)
 
 
 def _hidden(selection: Selection) -> Generation | None:

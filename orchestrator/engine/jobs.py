@@ -8,7 +8,7 @@ from orchestrator.core.errors import JournalError
 from orchestrator.core.events import AttemptStarted, BatchStarted, GateStarted, Intent, SplitStarted
 from orchestrator.core.state import RunState
 from orchestrator.core.subtask_state import SubtaskState
-from orchestrator.core.values import Check, CommitId, FailedTry, Subtask
+from orchestrator.core.values import Allowance, Check, CommitId, FailedTry, Subtask
 from orchestrator.ports import Stacked
 
 
@@ -18,6 +18,7 @@ class SplitJob:
 
     base: CommitId
     seed: int
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class GenerateJob:
     seed: int
     base: CommitId
     failures: Sequence[FailedTry]
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +65,13 @@ def job_for(state: RunState, intent: Intent) -> Job:
         raise JournalError(f"{intent.kind} before run_started")
     match intent:
         case SplitStarted():
-            return SplitJob(run.base, run.seed)
+            return SplitJob(run.base, run.seed, intent.allowance)
         case AttemptStarted():
             subtask = state.subtasks[intent.subtask]
             tries = sorted((*subtask.failures, *subtask.conflicts), key=lambda each: each.attempt)
-            return GenerateJob(subtask.spec, intent.attempt, intent.draw, run.seed, intent.base, tries)
+            return GenerateJob(
+                subtask.spec, intent.attempt, intent.draw, run.seed, intent.base, tries, intent.allowance
+            )
         case GateStarted():
             subtask = state.subtasks[intent.subtask]
             return JudgeJob(subtask.spec, intent.attempt, _stacked(state, subtask), intent.onto)

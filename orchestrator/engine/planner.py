@@ -9,13 +9,13 @@ run can be resumed. Every request is recorded, as those of an attempt are.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.core.chat import Completion, Draw, Message, Prompt
+from orchestrator.core.chat import Completion, Draw, Message, Prompt, after
 from orchestrator.core.globs import select
 from orchestrator.core.items import SplitError
 from orchestrator.core.plan import PLAN_SCHEMA, plan_prompt_text, subtasks_from_plan
 from orchestrator.core.prompt import choose_files
 from orchestrator.core.spec import PlanSpec, TaskSpec
-from orchestrator.core.values import CommitId, Digest, Exchange, Subtask, SubtaskId, Usage, digest_of
+from orchestrator.core.values import Allowance, CommitId, Digest, Exchange, Subtask, SubtaskId, Usage, digest_of
 from orchestrator.ports import ChatModel, Clock, Meter, Splitting, Workspace, Workspaces
 
 MAX_CORRECTIONS = 2
@@ -28,7 +28,12 @@ class FixedSplit:
 
     subtasks: tuple[Subtask, ...]
 
-    async def split(self, base: CommitId, seed: int) -> Splitting:  # noqa: ARG002 — they are known already
+    async def split(
+        self,
+        base: CommitId,
+        seed: int,
+        allowance: Allowance | None,  # noqa: ARG002 — they are known already
+    ) -> Splitting:
         """Return them; see `ports.Splitter`."""
         return Splitting(self.subtasks)
 
@@ -38,6 +43,7 @@ class _Record:
     """What asking has cost and said so far."""
 
     started: float
+    meter: Meter
     usage: Usage = field(default_factory=Usage)
     exchanges: list[Exchange] = field(default_factory=list)
     bodies: dict[Digest, bytes] = field(default_factory=dict)
@@ -63,9 +69,9 @@ class PlannedSplit:
     sizes: Callable[[CommitId], Mapping[str, int]]
     clock: Clock
 
-    async def split(self, base: CommitId, seed: int) -> Splitting:
+    async def split(self, base: CommitId, seed: int, allowance: Allowance | None) -> Splitting:
         """Ask, check, and ask again with the mistakes; see `ports.Splitter`."""
-        record = _Record(self.clock.now())
+        record = _Record(self.clock.now(), Meter(left=allowance))
         async with self.workspaces.open(base) as workspace:
             paths = await workspace.paths()
             prompt = await self._prompt(workspace, seed)
@@ -96,7 +102,10 @@ class PlannedSplit:
 
     async def _ask(self, prompt: Prompt, record: _Record) -> Completion:
         asked = self.clock.now()
-        completion = await self.model.complete(prompt, Meter())
+        try:
+            completion = await self.model.complete(prompt, record.meter)
+        finally:
+            record.usage += record.meter.take_failed()
         record.usage += completion.usage
         record.exchanges.append(
             Exchange(
@@ -115,5 +124,4 @@ def _corrected(prompt: Prompt, reply: str, problem: str) -> Prompt:
     request = (
         f"<earlier_try>\n{problem}\n</earlier_try>\n\nThe plan is not valid. Send the whole plan again, corrected."
     )
-    turns = (Message(role="assistant", text=reply or "(nothing)"), Message(role="user", text=request))
-    return prompt.model_copy(update={"messages": (*prompt.messages, *turns)})
+    return after(prompt, (Message(role="assistant", text=reply or "(nothing)"), Message(role="user", text=request)))

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.backends.editing import EditingBackend
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
-from orchestrator.backends.stub import StubModel
-from orchestrator.backends.stub_profile import StubProfile
+from orchestrator.backends.sessions.editing import EditingBackend
+from orchestrator.backends.stub.model import StubModel
+from orchestrator.backends.stub.profile import StubProfile
 from orchestrator.catalog import LoadedConfig, parse_config
 from orchestrator.core.errors import SpecError
 from orchestrator.core.values import Digest, SubtaskId

@@ -2,10 +2,10 @@
 
 import pytest
 
-from orchestrator.backends.editing import EditingBackend
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
-from orchestrator.backends.stub import StubModel
-from orchestrator.backends.stub_profile import StubProfile
+from orchestrator.backends.sessions.editing import EditingBackend
+from orchestrator.backends.stub.model import StubModel
+from orchestrator.backends.stub.profile import StubProfile
 from orchestrator.core.values import digest_of
 from orchestrator.ports import Meter
 from tests.fakes_backends import FakeClock, MemoryWorkspace, prompt_for

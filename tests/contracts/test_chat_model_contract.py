@@ -3,8 +3,8 @@
 import pytest
 
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
-from orchestrator.backends.stub import StubModel
-from orchestrator.backends.stub_profile import StubProfile
+from orchestrator.backends.stub.model import StubModel
+from orchestrator.backends.stub.profile import StubProfile
 from orchestrator.core.chat import Completion
 from orchestrator.core.errors import BackendError
 from orchestrator.ports import Meter

@@ -6,7 +6,7 @@ it took from the first request let in to the last.
 
 import pytest
 
-from orchestrator.backends.limiter_settings import LimiterSettings
+from orchestrator.backends.limits.limiter_settings import LimiterSettings
 from tests.rate_server import run, server_of, told
 
 SEEDS = (1, 2)

@@ -7,8 +7,8 @@ import logging
 import httpx2
 import pytest
 
-from orchestrator.backends.stub import StubModel
-from orchestrator.backends.stub_profile import StubProfile
+from orchestrator.backends.stub.model import StubModel
+from orchestrator.backends.stub.profile import StubProfile
 from orchestrator.core.chat import Draw, Message, Prompt
 from orchestrator.core.errors import BackendError
 from orchestrator.core.prompt import Selection, build_prompt

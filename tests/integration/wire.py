@@ -8,10 +8,10 @@ import httpx2
 from pydantic import SecretStr
 
 from orchestrator.backends.anthropic import AnthropicModel
-from orchestrator.backends.api_model import ApiModel, Connection
-from orchestrator.backends.api_settings import ClaudeSettings, OpenAICompatibleSettings, OpenAISettings
 from orchestrator.backends.openai import OpenAIModel
 from orchestrator.backends.openai_chat import ChatCompletionsModel
+from orchestrator.backends.wire.api_model import ApiModel, Connection
+from orchestrator.backends.wire.api_settings import ClaudeSettings, OpenAICompatibleSettings, OpenAISettings
 from orchestrator.core.chat import Completion, Prompt
 from orchestrator.core.values import Usage
 from orchestrator.engine.clock import SystemClock

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.backends.account_quotas import AccountQuotas, Amounts
-from orchestrator.backends.limiter import AccountLimiter
-from orchestrator.backends.limiter_settings import LimiterSettings
-from orchestrator.backends.rate_headers import Quota, RateHeaders
+from orchestrator.backends.limits.account_quotas import AccountQuotas, Amounts
+from orchestrator.backends.limits.limiter import AccountLimiter
+from orchestrator.backends.limits.limiter_settings import LimiterSettings
+from orchestrator.backends.limits.rate_headers import Quota, RateHeaders
 from orchestrator.core.values import Usage
 from tests.virtual_time import VirtualClock, run_virtually
 

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from orchestrator.backends import anthropic as claude
 from orchestrator.backends import openai as responses
-from orchestrator.backends.api_settings import ClaudeSettings, OpenAICompatibleSettings, OpenAISettings, key_place
-from orchestrator.backends.faults import FaultTeller, Reported, clean_key, meaning_of, reported, retry_after_s
-from orchestrator.backends.wire_faults import WIRE_FAULTS, fault_in
+from orchestrator.backends.wire.api_settings import ClaudeSettings, OpenAICompatibleSettings, OpenAISettings, key_place
+from orchestrator.backends.wire.faults import FaultTeller, Reported, clean_key, meaning_of, reported, retry_after_s
+from orchestrator.backends.wire.wire_faults import WIRE_FAULTS, fault_in
 from orchestrator.core.errors import BackendError
 from tests.fakes_backends import FakeClock
 

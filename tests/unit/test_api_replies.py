@@ -5,7 +5,7 @@ import json
 import httpx2
 import pytest
 
-from orchestrator.backends.schemas import allows_strict
+from orchestrator.backends.wire.schemas import allows_strict
 from orchestrator.core.errors import BackendError
 from orchestrator.ports import Meter
 from tests.fakes_backends import prompt_for

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.backends.editing import EditingBackend
+from orchestrator.backends.sessions.editing import EditingBackend
 from orchestrator.core.chat import Completion
 from orchestrator.core.errors import BackendError
 from orchestrator.core.values import Span, Usage, digest_of

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from orchestrator.backends.limited import LimitedModel, TokenEstimates
-from orchestrator.backends.limiter import AccountLimiter
-from orchestrator.backends.limiter_settings import LimiterSettings
+from orchestrator.backends.limits.limited import LimitedModel, TokenEstimates
+from orchestrator.backends.limits.limiter import AccountLimiter
+from orchestrator.backends.limits.limiter_settings import LimiterSettings
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
 from orchestrator.core.chat import Completion
 from orchestrator.core.errors import BackendError

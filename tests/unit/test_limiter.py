@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.backends.concurrency import AdaptiveConcurrency
-from orchestrator.backends.limiter import AccountLimiter
-from orchestrator.backends.limiter_settings import LimiterSettings
-from orchestrator.backends.rate_headers import Quota, RateHeaders, openai_rate_headers
+from orchestrator.backends.limits.concurrency import AdaptiveConcurrency
+from orchestrator.backends.limits.limiter import AccountLimiter
+from orchestrator.backends.limits.limiter_settings import LimiterSettings
+from orchestrator.backends.limits.rate_headers import Quota, RateHeaders, openai_rate_headers
 from orchestrator.core.values import Usage
 from orchestrator.ports import Meter
 from tests.virtual_time import VirtualClock, run_virtually

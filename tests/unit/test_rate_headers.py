@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.backends.rate_headers import (
+from orchestrator.backends.limits.rate_headers import (
     Quota,
     RateHeaders,
     anthropic_rate_headers,

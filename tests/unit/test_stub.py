@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from orchestrator.backends.editing import EditingBackend
-from orchestrator.backends.stub import StubModel
-from orchestrator.backends.stub_profile import ANSWER_ERRORS, API_FAULTS, StubProfile
-from orchestrator.backends.stub_rewrites import concrete_path, rewritten
+from orchestrator.backends.sessions.editing import EditingBackend
+from orchestrator.backends.stub.model import StubModel
+from orchestrator.backends.stub.profile import ANSWER_ERRORS, API_FAULTS, StubProfile
+from orchestrator.backends.stub.rewrites import concrete_path, rewritten
 from orchestrator.core.chat import Message, estimate_tokens
 from orchestrator.core.draws import choice, fraction, lognormal
 from orchestrator.core.edits import EditError, parse_reply

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from orchestrator.backends.stub_rewrites import concrete_path, new_file, rewritten, words_of
+from orchestrator.backends.stub.rewrites import concrete_path, new_file, rewritten, words_of
 from orchestrator.core.chat import Prompt
 from orchestrator.core.edits import Edit
 from orchestrator.core.edits_diff import FileDiff, edits_between, edits_from_diff

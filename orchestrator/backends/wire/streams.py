@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from orchestrator.backends.api_settings import ApiSettings
+from orchestrator.backends.wire.api_settings import ApiSettings
 from orchestrator.core.errors import BackendError
 from orchestrator.ports import Meter
 

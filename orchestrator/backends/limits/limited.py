@@ -13,8 +13,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from math import ceil
 
-from orchestrator.backends.limiter import TOO_MANY_REQUESTS, AccountLimiter, Grant
-from orchestrator.backends.rate_headers import RateHeaders
+from orchestrator.backends.limits.limiter import TOO_MANY_REQUESTS, AccountLimiter, Grant
+from orchestrator.backends.limits.rate_headers import RateHeaders
 from orchestrator.core.chat import Completion, Prompt, estimate_tokens
 from orchestrator.core.errors import BackendError, BackendFault
 from orchestrator.ports import ChatModel, Meter

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, assert_never
 
-from orchestrator.backends.stub_profile import ANSWER_ERRORS, API_FAULTS, AnswerError, ApiFault, StubProfile
+from orchestrator.backends.stub.profile import ANSWER_ERRORS, API_FAULTS, AnswerError, ApiFault, StubProfile
 from orchestrator.core.chat import Prompt, estimate_tokens
 from orchestrator.core.draws import Key, choice, fraction
 from orchestrator.core.edits import Edit, EditError, render_edits

@@ -10,8 +10,8 @@ other, limits would flip, and clamping on stale words costs 15 % of the quota (m
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.backends.rate_buckets import RequestWindow, TokenBucket
-from orchestrator.backends.rate_headers import QuotaName, RateHeaders
+from orchestrator.backends.limits.rate_buckets import RequestWindow, TokenBucket
+from orchestrator.backends.limits.rate_headers import QuotaName, RateHeaders
 from orchestrator.ports import Clock
 
 # A window below this is lost to the lateness of timers, about a millisecond each.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from orchestrator.backends.rate_headers import QUOTAS, QuotaName
+from orchestrator.backends.limits.rate_headers import QUOTAS, QuotaName
 from orchestrator.core.values import Value
 
 

@@ -20,9 +20,9 @@ from orchestrator.core.edits import Edit, EditError, parse_reply
 from orchestrator.core.edits_apply import apply_edits
 from orchestrator.core.errors import BackendError
 from orchestrator.core.paths import unsafe_reason
-from orchestrator.core.prompt import correction
+from orchestrator.core.prompt import DEFAULT_MANNER, Manner, correction
 from orchestrator.core.values import Digest, Exchange, Failure, Span, Usage, digest_of
-from orchestrator.ports import ChatModel, Clock, Generation, Meter, Workspace
+from orchestrator.ports import ChatModel, CheckedWorkspace, Clock, Generation, Meter, Workspace
 
 _MAX_QUOTED_CHARS = 300
 # A request that is turned away costs nothing; one that breaks off may have been answered, and billed, in part.
@@ -56,9 +56,12 @@ class EditingBackend:
     Cancelling `generate` leaves the workspace as it was, or with the whole change.
     """
 
-    def __init__(self, model: ChatModel, clock: Clock, *, corrections: int = 0) -> None:
+    def __init__(
+        self, model: ChatModel, clock: Clock, *, manner: Manner = DEFAULT_MANNER, corrections: int = 0
+    ) -> None:
         self._model = model
         self._clock = clock
+        self._manner = manner
         self._corrections = corrections
 
     @property
@@ -66,7 +69,12 @@ class EditingBackend:
         """The model's name."""
         return self._model.name
 
-    async def generate(self, prompt: Prompt, workspace: Workspace, meter: Meter) -> Generation:
+    @property
+    def manner(self) -> Manner:
+        """Answer with edits; files are shown."""
+        return self._manner
+
+    async def generate(self, prompt: Prompt, workspace: CheckedWorkspace, meter: Meter) -> Generation:
         """Ask, apply, write. Raises `BackendError` only for what no other attempt could cure."""
         record = _Record(self._clock.now())
         for left in range(self._corrections, -1, -1):

@@ -5,17 +5,17 @@ gate, integrated. It never sees a verdict but as feedback in a later prompt. Tok
 dollars are simulated, and all of its usage says so.
 
 Every draw is keyed by seed, subtask, draw and turn, so an answer does not depend on how many agents run beside it; latency
-and API faults also by the attempt, since work done again meets a new moment of the service. What it answers: `stub_answers`. How it goes wrong:
-`stub_faults`. How often: `stub_profile`.
+and API faults also by the attempt, since work done again meets a new moment of the service. What it answers: `answers`. How it goes wrong:
+`faults`. How often: `profile`.
 """
 
 from collections.abc import Callable
 from math import ceil
 from typing import assert_never
 
-from orchestrator.backends.stub_answers import correct_edits, introduction, plan
-from orchestrator.backends.stub_faults import Reply, error_for, fault_for, spoiled, spoiled_plan
-from orchestrator.backends.stub_profile import ApiFault, StubProfile
+from orchestrator.backends.stub.answers import correct_edits, introduction, plan
+from orchestrator.backends.stub.faults import Reply, error_for, fault_for, spoiled, spoiled_plan
+from orchestrator.backends.stub.profile import ApiFault, StubProfile
 from orchestrator.core.chat import Completion, Prompt, estimate_tokens
 from orchestrator.core.draws import Key, lognormal
 from orchestrator.core.edits import render_edits

@@ -25,11 +25,11 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from orchestrator.backends.account_pause import AccountPause
-from orchestrator.backends.account_quotas import AccountQuotas, Amounts, Sent
-from orchestrator.backends.concurrency import AdaptiveConcurrency
-from orchestrator.backends.limiter_settings import LimiterSettings, RateChange
-from orchestrator.backends.rate_headers import RateFeedback, RateHeaders
+from orchestrator.backends.limits.account_pause import AccountPause
+from orchestrator.backends.limits.account_quotas import AccountQuotas, Amounts, Sent
+from orchestrator.backends.limits.concurrency import AdaptiveConcurrency
+from orchestrator.backends.limits.limiter_settings import LimiterSettings, RateChange
+from orchestrator.backends.limits.rate_headers import RateFeedback, RateHeaders
 from orchestrator.core.values import Span, Usage
 from orchestrator.ports import Clock, Meter
 

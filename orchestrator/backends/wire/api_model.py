@@ -18,11 +18,11 @@ from typing import ClassVar, Protocol, Self
 import httpx2
 from pydantic import SecretStr
 
-from orchestrator.backends.api_settings import AnyApiSettings
-from orchestrator.backends.faults import FaultTeller, Reported, clean_key
-from orchestrator.backends.sse import json_events
-from orchestrator.backends.streams import Progress, Watch, fields
-from orchestrator.backends.wire_faults import WIRE_ERRORS, fault_in
+from orchestrator.backends.wire.api_settings import AnyApiSettings
+from orchestrator.backends.wire.faults import FaultTeller, Reported, clean_key
+from orchestrator.backends.wire.sse import json_events
+from orchestrator.backends.wire.streams import Progress, Watch, fields
+from orchestrator.backends.wire.wire_faults import WIRE_ERRORS, fault_in
 from orchestrator.core.chat import Completion, Prompt
 from orchestrator.core.errors import BackendError, BackendFault
 from orchestrator.core.values import StopReason, Usage

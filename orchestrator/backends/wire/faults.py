@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from orchestrator.backends.api_settings import AnyApiSettings, key_place
+from orchestrator.backends.wire.api_settings import AnyApiSettings, key_place
 from orchestrator.core.errors import RETRYABLE_FAULTS, BackendError, BackendFault
 from orchestrator.ports import Clock
 

@@ -1,0 +1,1 @@
+"""From a chat model to a backend: one reply of edits, or a loop of tool calls."""

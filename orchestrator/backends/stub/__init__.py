@@ -1,0 +1,1 @@
+"""The simulated model: what it answers, how it goes wrong, how often."""
