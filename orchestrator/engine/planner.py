@@ -28,12 +28,7 @@ class FixedSplit:
 
     subtasks: tuple[Subtask, ...]
 
-    async def split(
-        self,
-        base: CommitId,
-        seed: int,
-        allowance: Allowance | None,  # noqa: ARG002 — they are known already
-    ) -> Splitting:
+    async def split(self, *_: object) -> Splitting:
         """Return them; see `ports.Splitter`."""
         return Splitting(self.subtasks)
 
