@@ -25,7 +25,7 @@ from orchestrator.backends.sessions.editing import EditingBackend
 from orchestrator.backends.stub.model import StubModel
 from orchestrator.backends.stub.profile import StubProfile
 from orchestrator.core.events import RunStarted
-from orchestrator.core.state import fold
+from orchestrator.core.fold import fold
 from orchestrator.core.transitions import Phase
 from orchestrator.core.values import Check, CommitId, GateSettings, Limits, Subtask
 from orchestrator.engine.clock import SystemClock

@@ -4,8 +4,8 @@ The engine knows these and nothing else; `wiring` hands it the implementations; 
 implementation, the fakes included, to what is promised here.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -40,7 +40,7 @@ class Meter:
 
     Counters are plain, and a view may poll them. The rest is between the backend and what stands around its chat model:
     `waits` says where a request had to wait, `started_s` on the clock; it becomes the `spans` of the generation. `is_queued`
-    is set while a request stands in a queue of ours: no silence of the provider's. `failed` sums up the requests that were
+    is set while a request stands in a queue of ours, and `queued_s` sums up how long: no silence of the provider's. `failed` sums up the requests that were
     not answered, and what those that broke off may have cost; whoever reports the usage takes it from there. `left` is what
     may still be spent; None is not limited.
     """
@@ -49,8 +49,24 @@ class Meter:
     note: str = ""
     waits: list[Span] = field(default_factory=list)
     is_queued: bool = False
+    queued_s: float = 0.0
     failed: Usage = field(default_factory=Usage)
     left: Allowance | None = None
+
+    @contextmanager
+    def queued(self, name: str, clock: "Clock") -> Iterator[None]:
+        """Stand in a queue of ours; the time becomes a wait of that name, unless it was none."""
+        began = clock.now()
+        self.is_queued = True
+        try:
+            yield
+        finally:
+            self.is_queued = False
+            self.note = ""
+            waited_s = clock.now() - began
+            self.queued_s += waited_s
+            if waited_s > 0:
+                self.waits.append(Span(name=name, started_s=began, duration_s=waited_s))
 
     def take_failed(self) -> Usage:
         """Return what `failed` holds, and begin anew."""

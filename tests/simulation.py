@@ -17,7 +17,8 @@ from orchestrator.core.events import (
     RunStarted,
     SplitFinished,
 )
-from orchestrator.core.state import RunState, fold
+from orchestrator.core.fold import fold
+from orchestrator.core.state import RunState
 from orchestrator.core.values import (
     Check,
     Conflict,

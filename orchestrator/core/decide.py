@@ -14,6 +14,10 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.state import RunState
 from orchestrator.core.transitions import Phase
+from orchestrator.core.values import Allowance, Limits, Quote
+
+OUTAGES_BEYOND_AGENTS = 2
+"""Every agent has met a backend that is down, and so many more with no answer in between: the run stops, to be resumed."""
 
 
 def decide(state: RunState, now: float) -> Intent | None:
@@ -23,7 +27,7 @@ def decide(state: RunState, now: float) -> Intent | None:
     if state.limits.is_serial and state.in_flight:
         return None
     if not state.is_split:
-        return None if state.is_splitting else SplitStarted()
+        return _split(state, now)
     if state.batch is None:
         members = state.queue.peek()
         if members is not None:
@@ -34,22 +38,61 @@ def decide(state: RunState, now: float) -> Intent | None:
     has_slot = state.counts[Phase.GENERATING] < state.limits.agents
     if state.ready and has_slot and limit_reached(state, now) is None:
         subtask = state.subtasks[state.ready[0][2]]
-        return AttemptStarted(subtask=subtask.spec.id, attempt=subtask.attempt + 1, draw=subtask.draw, base=state.head)
+        return AttemptStarted(
+            subtask=subtask.spec.id,
+            attempt=subtask.attempt + 1,
+            draw=subtask.draw,
+            base=state.head,
+            allowance=_allowance(state),
+        )
     return None
+
+
+def _split(state: RunState, now: float) -> Intent | None:
+    if state.is_splitting or limit_reached(state, now) is not None:
+        return None
+    return SplitStarted(allowance=_allowance(state))
 
 
 def limit_reached(state: RunState, now: float) -> FinishReason | None:
-    """Name the limit that is used up; no attempt starts from then on, what is under way goes on to its end.
+    """Name the limit that keeps the next step from starting; what is under way goes on to its end.
 
-    What is in flight is expected to come to what attempts came to so far on average. That is an expectation: the attempts
-    that start before the first one has ended are not bounded by it.
+    Where the backend gave a quote, nothing starts that could overrun the limits on cost and tokens, so what is in flight may
+    well give room again. Where it gave none, what is in flight is expected to come to the average so far.
     """
     limits = state.limits
-    in_flight = state.counts[Phase.GENERATING] / state.answered if state.answered else 0.0
-    if limits.cost_usd is not None and state.known_cost_usd * (1 + in_flight) >= limits.cost_usd:
-        return "cost_limit"
-    if limits.tokens is not None and state.known_tokens * (1 + in_flight) >= limits.tokens:
-        return "token_limit"
     if limits.wall_s is not None and state.wall_s(now) >= limits.wall_s:
         return "wall_limit"
-    return None
+    if limits.attempts is not None and state.attempts >= limits.attempts:
+        return "attempt_limit"
+    if state.outages >= limits.agents + OUTAGES_BEYOND_AGENTS:
+        return "backend_unavailable"
+    return _budget_reached(state)
+
+
+def _budget_reached(state: RunState) -> FinishReason | None:
+    limits, bill = state.limits, state.bill
+    if limits.cost_usd is None and limits.tokens is None:
+        return None
+    if _quote(state) is not None:
+        if _allowance(state) is not None:
+            return None
+        without_tokens = limits.model_copy(update={"tokens": None})
+        return "cost_limit" if _allowance(state, without_tokens) is None and limits.cost_usd else "token_limit"
+    in_flight = state.counts[Phase.GENERATING]
+    if bill.exceeds(limits.cost_usd, bill.spent.cost_usd, in_flight):
+        return "cost_limit"
+    return "token_limit" if bill.exceeds(limits.tokens, bill.spent.tokens, in_flight) else None
+
+
+def _allowance(state: RunState, limits: Limits | None = None) -> Allowance | None:
+    """What the next step may cost at most; None where nothing limits it, or where the limits leave too little."""
+    limits, quote = limits or state.limits, _quote(state)
+    if quote is None or (limits.cost_usd is None and limits.tokens is None):
+        return None
+    needed = state.subtasks[state.ready[0][2]].needed if state.ready else None
+    return state.bill.allow(limits, quote, needed)
+
+
+def _quote(state: RunState) -> Quote | None:
+    return None if state.run is None else state.run.quote

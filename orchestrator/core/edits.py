@@ -1,4 +1,4 @@
-"""The edit format: what a model is asked to write, how it is read, how it is written.
+"""What an edit is, and the first of three formats to write it in: blocks that search and replace.
 
 A reply holds any number of blocks; the text around them is for people and is ignored:
 
@@ -14,7 +14,8 @@ start of a line. Where a file itself holds such a line, the block uses longer ma
 Markdown do; so every text can be edited, and `parse_reply(render_edits(edits)) == edits` for all edits.
 
 Reading is strict where a guess could change the wrong thing, and lenient elsewhere (code fences, quoted paths, CRLF).
-Next: `core.edits_apply` puts the edits onto files.
+The other formats: `core.edits_whole`, `core.edits_patch`; all of them by name: `core.edit_formats`. Next:
+`core.edits_apply` puts the edits onto files.
 """
 
 import re
@@ -68,32 +69,48 @@ class EditError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    r"""One block. `search` and `replace` are whole lines, each ended by `\n`, or empty.
+    r"""One change to one file. `search` and `replace` are whole lines, each ended by `\n`, or empty.
 
-    `line` is where the block starts in the reply, from 1 (0: it was not read from one); it does not count in comparisons.
+    `is_whole`: `replace` is all that the file holds afterwards. `after` are lines of the file, from the outside in (a class,
+    then a method), below which the place is: the first one there. With an empty `search`, `replace` goes directly below
+    them. `is_at_end` prefers the place at the end of the file. `new_path` moves the file there, and does nothing else.
+    `line` is where the edit starts in the reply, from 1 (0: it was not read from one); it does not count in comparisons.
     """
 
     path: str
     search: str = ""
     replace: str = ""
     is_deletion: bool = False
+    is_whole: bool = False
+    after: tuple[str, ...] = ()
+    is_at_end: bool = False
+    new_path: str = ""
     line: int = field(default=0, compare=False)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path that the edit touches."""
+        return (self.path, self.new_path) if self.new_path else (self.path,)
+
+    @property
+    def is_creation(self) -> bool:
+        """Whether it writes a file that is not there yet, or is empty."""
+        return not (self.search or self.is_deletion or self.is_whole or self.after or self.is_at_end or self.new_path)
 
 
 def parse_reply(text: str) -> tuple[Edit, ...]:
     """Read the blocks of a reply, in order. Raises `EditError` (`malformed_reply`): the line, what is there, what belongs there."""
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    _refuse_half_characters(lines)
+    lines = lines_of(text)
     edits: list[Edit] = []
     at = after = 0
     while at < len(lines):
         opening = _OPENING.fullmatch(lines[at])
         if opening is None:
             if _CLOSING.fullmatch(lines[at]):
-                raise _malformed(at, f"found {lines[at]!r} outside of a block", "a line `<<<<<<< SEARCH` before it")
+                raise malformed(at, f"found {lines[at]!r} outside of a block", "a line `<<<<<<< SEARCH` before it")
             at += 1
             continue
-        path = _path_above(lines[after:at], edits[-1].path if edits else None, at)
+        path = path_above(lines[after:at], edits[-1].path if edits else None, at)
         if opening[2] == "DELETE":
             edits.append(Edit(path, is_deletion=True, line=at + 1))
             at += 1
@@ -112,12 +129,12 @@ def parse_reply(text: str) -> tuple[Edit, ...]:
 
 
 def render_edits(edits: Iterable[Edit]) -> str:
-    """Write edits in the form that `parse_reply` reads, one blank line between blocks."""
+    """Write edits in the form that `parse_reply` reads, one blank line between blocks: such as replace, create, or delete."""
     return "\n".join(_render(edit) for edit in edits)
 
 
 def _render(edit: Edit) -> str:
-    path = edit.path if _path_in(edit.path) == edit.path else f"`{edit.path}`"
+    path = path_line(edit.path)
     if edit.is_deletion:
         return f"{path}\n{'<' * _WIDTH} DELETE\n"
     width = _WIDTH
@@ -142,12 +159,13 @@ def _block(lines: Sequence[str], path: str, opened: int, width: int) -> Edit:
         if not dividers and near is not None:
             found += f" (but {near!r})"
         hint = "" if not dividers else "; if the file itself holds such a line, make this block's markers longer"
-        raise _malformed(opened, f"the block that starts here has {found}", "exactly one" + hint)
+        raise malformed(opened, f"the block that starts here has {found}", "exactly one" + hint)
     search, replace = lines[: dividers[0]], lines[dividers[0] + 1 :]
-    return Edit(path, _joined(search), _joined(replace), line=opened + 1)
+    return Edit(path, joined(search), joined(replace), line=opened + 1)
 
 
-def _joined(lines: Sequence[str]) -> str:
+def joined(lines: Sequence[str]) -> str:
+    """Lines as a text, each of them ended."""
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -158,29 +176,35 @@ def _end_of_block(lines: Sequence[str], opened: int, width: int) -> int:
             return at
         opening = _OPENING.fullmatch(lines[at])
         if opening is not None and len(opening[1]) == width:
-            raise _malformed(
+            raise malformed(
                 at,
                 f"found {lines[at]!r} while the block of line {opened + 1} is open",
                 f"`{'>' * width} REPLACE` before it",
             )
-    raise _malformed(opened, "the block that starts here is never closed", f"a line `{'>' * width} REPLACE` at its end")
+    raise malformed(opened, "the block that starts here is never closed", f"a line `{'>' * width} REPLACE` at its end")
 
 
-def _path_above(lines: Sequence[str], previous: str | None, at: int) -> str:
+def path_above(lines: Sequence[str], previous: str | None, at: int) -> str:
     """Find the path in the lines between the block before and this one; next to a block of the same file it may be left out."""
     for line in reversed(lines):
         if not line.strip() or _FENCE.match(line):
             continue
-        path = _path_in(line)
+        path = path_in(line)
         if path is None:
-            raise _malformed(at, f"above this block stands {line[:80]!r}", "the path of a file, alone on the line")
+            raise malformed(at, f"above this block stands {line[:80]!r}", "the path of a file, alone on the line")
         return path
     if previous is None:
-        raise _malformed(at, "nothing stands above this block", "the path of a file, alone on the line")
+        raise malformed(at, "nothing stands above this block", "the path of a file, alone on the line")
     return previous
 
 
-def _path_in(line: str) -> str | None:
+def path_line(path: str) -> str:
+    """Write a path such that `path_in` reads it."""
+    return path if path_in(path) == path else f"`{path}`"
+
+
+def path_in(line: str) -> str | None:
+    """The path that stands alone on a line, in any of the usual dresses; None where none does."""
     quoted = _QUOTED.findall(line)
     if len(quoted) == 1:
         return str(quoted[0]).removeprefix("./")
@@ -190,13 +214,17 @@ def _path_in(line: str) -> str | None:
     return bare.removeprefix("./")
 
 
-def _refuse_half_characters(lines: Sequence[str]) -> None:
+def lines_of(reply: str) -> list[str]:
+    """The lines of a reply in any format. Raises `EditError` where one holds what cannot be written to a file."""
+    lines = [line.removesuffix("\r") for line in reply.split("\n")]
     for at, line in enumerate(lines):
         if not line.isascii() and _SURROGATE.search(line):
-            raise _malformed(at, "half of a surrogate pair, which is no character", "the whole character")
+            raise malformed(at, "half of a surrogate pair, which is no character", "the whole character")
+    return lines
 
 
-def _malformed(at: int, found: str, expected: str) -> EditError:
+def malformed(at: int, found: str, expected: str) -> EditError:
+    """The error for a line of a reply, counted from 0: what is there, and what belongs there."""
     return EditError(
         "malformed_reply", f"Nothing was applied. Line {at + 1} of the reply: {found}; expected {expected}."
     )

@@ -14,6 +14,8 @@ was asked to stop, and `orchestrate resume` goes on.
 
 from typing import Literal
 
+from orchestrator.core.values import Allowance
+
 BackendFault = Literal[
     "rate_limit",
     "overloaded",
@@ -69,13 +71,22 @@ class GateError(EnvironmentFault):
 class BackendError(EnvironmentFault):
     """A model backend did not answer.
 
-    `kind` is one of `BackendFault`; `retry_after_s` is what the provider asked for, in seconds, if it did.
+    `kind` is one of `BackendFault`; `retry_after_s` is what the provider asked for, in seconds, if it did. `needed` comes with
+    `budget`: what the request would have had to reserve.
     """
 
-    def __init__(self, message: str, *, kind: BackendFault, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: BackendFault,
+        retry_after_s: float | None = None,
+        needed: Allowance | None = None,
+    ) -> None:
         super().__init__(message)
         self.kind: BackendFault = kind
         self.retry_after_s = retry_after_s
+        self.needed = needed
 
     @property
     def is_retryable(self) -> bool:

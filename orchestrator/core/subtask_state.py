@@ -3,12 +3,20 @@
 from dataclasses import dataclass, field
 
 from orchestrator.core.transitions import Phase
-from orchestrator.core.values import FailedTry, Patch, Subtask, SubtaskId
+from orchestrator.core.values import Allowance, FailedTry, FailureReason, Patch, Subtask, SubtaskId
+
+POSTPONED: frozenset[FailureReason] = frozenset({"rate_limited", "budget"})
+"""Reasons for which an attempt ends that are no fault of the subtask: they are no tries of it, however often they happen."""
+MAX_OUTAGES = 5
+"""As often a subtask's attempt may meet a backend that is down; from then on it counts as a try."""
 
 
 @dataclass(slots=True)
 class SubtaskState:
-    """One subtask in a run. `failures` are the tries that count; `reworks` those that a moving trunk cost."""
+    """One subtask in a run. `failures` are the tries that count, `conflicts` those that a moving trunk cost.
+
+    `allowance` is what the attempt under way may cost, `needed` what the next one must be given at least.
+    """
 
     spec: Subtask
     order: int
@@ -20,6 +28,9 @@ class SubtaskState:
     failures: list[FailedTry] = field(default_factory=list)
     conflicts: list[FailedTry] = field(default_factory=list)
     patch: Patch | None = None
+    allowance: Allowance | None = None
+    needed: Allowance | None = None
+    outages: int = 0
     reason: str = ""
 
     @property

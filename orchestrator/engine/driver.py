@@ -17,6 +17,7 @@ from typing import Protocol
 from orchestrator.core.decide import decide, limit_reached
 from orchestrator.core.errors import JournalError, OrchestratorError
 from orchestrator.core.events import Event, FinishReason, Intent, RunFinished
+from orchestrator.core.fold import apply
 from orchestrator.core.state import RunState
 from orchestrator.core.values import Digest
 from orchestrator.engine.effects import Occurrence
@@ -98,7 +99,7 @@ class Driver:
         events: list[tuple[float, Event]] = [(each.at, each.outcome) for each in heard]
         bodies: dict[Digest, bytes] = {}
         for each in heard:
-            self.state.apply(each.outcome, each.at)
+            apply(self.state, each.outcome, each.at)
             bodies.update(each.bodies)
         jobs: list[Job] = []
         for intent in self._intents():
@@ -107,7 +108,7 @@ class Driver:
         if self._running == 0 and not jobs and self._fault is None:
             now = self.clock.now()
             finished = RunFinished(reason=self._why(now))
-            self.state.apply(finished, now)
+            apply(self.state, finished, now)
             events.append((now, finished))
         for entry in await self.journal.append(events, bodies) if events else ():
             _log.debug("journaled", extra={"seq": entry.seq, "kind": entry.event.kind})
@@ -122,7 +123,7 @@ class Driver:
             intent = decide(self.state, now)
             if intent is None:
                 return
-            self.state.apply(intent, now)
+            apply(self.state, intent, now)
             yield intent
 
     async def _last_words(self) -> None:
@@ -131,7 +132,7 @@ class Driver:
         heard = [each for each in mail if isinstance(each, Occurrence)]
         bodies = {digest: body for each in heard for digest, body in each.bodies.items()}
         for each in heard:
-            self.state.apply(each.outcome, each.at)
+            apply(self.state, each.outcome, each.at)
         for entry in await self.journal.append([(each.at, each.outcome) for each in heard], bodies) if heard else ():
             for observe in self.observers:
                 observe(entry)

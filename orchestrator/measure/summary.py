@@ -25,7 +25,8 @@ from orchestrator.core.events import (
     PatchJudged,
     PatchProposed,
 )
-from orchestrator.core.state import RunState, fold
+from orchestrator.core.fold import fold
+from orchestrator.core.state import RunState
 from orchestrator.core.transitions import FINAL, Phase
 from orchestrator.core.values import CommitId, RunId, SubtaskId, TreeId, Usage, Value
 from orchestrator.measure.timeline import Interval, intervals, wall_s
@@ -103,7 +104,7 @@ def summarize(entries: Sequence[Entry], one_agent: OneAgent | None = None) -> Su
     attempts = sum(isinstance(entry.event, AttemptStarted) for entry in entries)
     ended = sum(isinstance(entry.event, PatchProposed | AttemptFailed) for entry in entries)
     compared = _multiplier(state, wall, generate + judge + integrate, one_agent)
-    output = state.spent.output_tokens
+    output = state.bill.usage.output_tokens
     return Summary(
         run=state.run.run,
         spec=state.run.spec_name,
@@ -122,7 +123,7 @@ def summarize(entries: Sequence[Entry], one_agent: OneAgent | None = None) -> Su
         lost_attempts=attempts - ended - state.counts[Phase.GENERATING],
         reworks=sum(len(subtask.conflicts) for subtask in state.subtasks.values()),
         first_pass_rate=_first_pass(state),
-        usage=state.spent,
+        usage=state.bill.usage,
         proposed_lines=sum(e.event.patch.added_lines for e in entries if isinstance(e.event, PatchProposed)),
         gated_lines=_gated_lines(entries),
         integrated_lines=sum(lines for lines in _integrated(entries).values()),

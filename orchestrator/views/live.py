@@ -191,7 +191,7 @@ class LiveView:
         return text
 
     def _totals(self) -> Text:
-        state, spent = self.state, self.state.spent
+        state, spent = self.state, self.state.bill.usage
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{state.counts[Phase.MERGED]} merged", style="green")
         text.append(f" of {len(state.subtasks)}")

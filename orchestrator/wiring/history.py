@@ -7,7 +7,8 @@ from pathlib import Path
 
 from orchestrator.core.errors import EnvironmentFault, OrchestratorError
 from orchestrator.core.events import Entry, RunStarted
-from orchestrator.core.state import RunState, fold
+from orchestrator.core.fold import fold
+from orchestrator.core.state import RunState
 from orchestrator.core.transitions import Phase
 from orchestrator.core.values import CommitId, Digest, Patch, RunId
 from orchestrator.git.intake import is_checkout_root, open_bare

@@ -16,9 +16,10 @@ from orchestrator import __version__
 from orchestrator.catalog import LoadedTask, expand_task, find_config, load_config, load_skills, load_task
 from orchestrator.core.errors import EnvironmentFault, SpecError
 from orchestrator.core.events import BatchMerged, Event, FinishReason, RunResumed, RunStarted
+from orchestrator.core.fold import apply, fold
 from orchestrator.core.gates import gate_settings, integration_checks
 from orchestrator.core.skills import Skill
-from orchestrator.core.state import RunState, fold
+from orchestrator.core.state import RunState
 from orchestrator.core.values import CommitId, Conflict, Limits, RunId, Subtask
 from orchestrator.engine.clock import SystemClock
 from orchestrator.engine.driver import Driver, Stop
@@ -104,7 +105,7 @@ class OpenRun:
         """Journal the opening, then drive to an end. See `Driver.drive` for what is raised."""
         entries = await self.journal.append(self.opening, {})
         for entry in entries:
-            self.state.apply(entry.event, entry.at)
+            apply(self.state, entry.event, entry.at)
             for observe in observers:
                 observe(entry)
         try:

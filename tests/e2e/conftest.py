@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.events import PatchProposed
-from orchestrator.core.state import fold
+from orchestrator.core.fold import fold
 from orchestrator.journal.sqlite import JournalReader
 
 COMMAND = Path(sys.executable).with_name("orchestrate")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.events import BatchMerged, PatchProposed
-from orchestrator.core.state import fold
+from orchestrator.core.fold import fold
 from orchestrator.engine.driver import Stop
 from orchestrator.git.trunk import GitTrunk
 from orchestrator.journal.sqlite import JournalReader, SqliteJournal

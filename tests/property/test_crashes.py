@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.events import BatchMerged, PatchProposed, RunResumed
-from orchestrator.core.state import fold
+from orchestrator.core.fold import fold
 from orchestrator.core.transitions import FINAL, Phase
 from orchestrator.core.values import Limits, MergedPatch
 from orchestrator.journal.memory import MemoryJournal

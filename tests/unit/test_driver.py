@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.core.errors import GateError
 from orchestrator.core.events import AttemptStarted, GateStarted, PatchJudged, PatchProposed, RunFinished
-from orchestrator.core.state import fold
+from orchestrator.core.fold import fold
 from orchestrator.core.transitions import Phase
 from orchestrator.core.values import Check
 from orchestrator.engine.driver import Stop

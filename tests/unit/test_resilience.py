@@ -7,7 +7,7 @@ import pytest
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
 from orchestrator.core.errors import RETRYABLE_FAULTS, BackendError
 from orchestrator.ports import Meter
-from tests.fakes_backends import ScriptedModel, busy, prompt_for
+from tests.fakes_backends import FakeClock, ScriptedModel, busy, prompt_for
 from tests.virtual_time import VirtualClock, run_virtually
 
 
@@ -60,7 +60,7 @@ def test_other_faults_are_raised_at_once(kind):
 
 
 def test_tries_end_with_the_last_error():
-    last = busy("rate_limit")
+    last = busy("overloaded")
     outcome, model, _, _ = ask(busy(), busy(), last, "never", settings=ResilienceSettings(max_tries=3))
     assert outcome is last
     assert len(model.prompts) == 3
@@ -159,3 +159,55 @@ def test_cancelling_cancels_the_request_in_flight():
 
     assert run_virtually(main()) == 5
     assert ended == [True]
+
+
+def test_rate_limits_are_no_tries():
+    outcome, model, _, _ = ask(*[busy("rate_limit", 5.0)] * 40, "yes", settings=ResilienceSettings(max_tries=2))
+    assert outcome == "yes"
+    assert len(model.prompts) == 41
+
+
+def test_nothing_but_rate_limits_ends_when_patience_does():
+    settings = ResilienceSettings(patience_s=600.0)
+    outcome, model, clock, _ = ask(*[busy("rate_limit", 60.0)] * 40, settings=settings)
+    assert outcome.kind == "rate_limit"
+    assert 8 <= len(model.prompts) <= 10
+
+
+def test_time_in_a_queue_of_ours_is_neither_silence_nor_work():
+    async def queued(prompt, meter):
+        with meter.queued("rate_limit", LoopClock()):
+            await asyncio.sleep(5_000)
+        return "yes"
+
+    outcome, model, _, _ = ask(queued, settings=ResilienceSettings(idle_s=10.0, deadline_s=30.0))
+    assert (outcome, len(model.prompts)) == ("yes", 1)
+
+
+def test_the_silence_after_a_queue_still_counts():
+    async def queued_then_silent(prompt, meter):
+        with meter.queued("rate_limit", LoopClock()):
+            await asyncio.sleep(5_000)
+        await asyncio.sleep(10**6)
+
+    outcome, _, _, _ = ask(queued_then_silent, "yes", settings=ResilienceSettings(idle_s=10.0))
+    assert outcome == "yes"
+
+
+def test_where_everything_fails_the_retry_budget_ends_the_repeating():
+    async def main():
+        clock = FakeClock()
+        model = ScriptedModel(*[busy()] * 1_000)
+        resilient = ResilientModel(model, ResilienceSettings(retry_reserve=10, retry_share=0.1), clock)
+        for number in range(100):
+            with pytest.raises(BackendError):
+                await resilient.complete(prompt_for(subtask=str(number)), Meter())
+        return len(model.prompts)
+
+    # 100 first requests, 10 repetitions in reserve, one more for each ten.
+    assert asyncio.run(main()) <= 100 + 10 + 10
+
+
+class LoopClock:
+    def now(self):
+        return asyncio.get_running_loop().time()

@@ -22,6 +22,7 @@ from orchestrator.core.events import (
     SplitFinished,
     SplitStarted,
 )
+from orchestrator.core.fold import apply
 from orchestrator.core.state import RunState
 from orchestrator.core.transitions import FINAL, TRANSITIONS, Phase, mermaid
 from orchestrator.core.values import (
@@ -44,13 +45,13 @@ BAD = Verdict(passed=False, reason="check_failed", feedback="E")
 def state_with(*subtasks):
     state = RunState()
     for event in (run_started(), SplitStarted(), SplitFinished(subtasks=subtasks)):
-        state.apply(event, 0.0)
+        apply(state, event, 0.0)
     return state
 
 
 def play(state, *events):
     for event in events:
-        state.apply(event, 0.0)
+        apply(state, event, 0.0)
     return state
 
 
@@ -82,41 +83,41 @@ def test_an_event_that_the_table_does_not_have_is_refused_and_changes_nothing(st
     state = play(state_with(subtask("a")), *LIFE[:step])
     before = repr(state)
     with pytest.raises(JournalError):
-        state.apply(event, 0.0)
+        apply(state, event, 0.0)
     assert repr(state) == before
 
 
 def test_the_error_names_the_subtask_its_phase_and_the_event():
     with pytest.raises(JournalError, match=r"'a' is waiting: gate_started"):
-        state_with(subtask("a")).apply(GATED, 0.0)
+        apply(state_with(subtask("a")), GATED, 0.0)
 
 
 def test_a_journal_begins_with_run_started_and_only_once():
     with pytest.raises(JournalError, match="begins with run_started"):
-        RunState().apply(SplitStarted(), 0.0)
+        apply(RunState(), SplitStarted(), 0.0)
     with pytest.raises(JournalError, match="twice"):
-        state_with(subtask("a")).apply(run_started(), 0.0)
+        apply(state_with(subtask("a")), run_started(), 0.0)
 
 
 @pytest.mark.parametrize("event", [PROPOSED, GATED, JUDGED], ids=lambda event: event.kind)
 def test_an_outcome_of_another_attempt_is_refused(event):
     state = play(state_with(subtask("a")), *LIFE[: LIFE.index(event)])
     with pytest.raises(JournalError, match="attempt 99"):
-        state.apply(event.model_copy(update={"attempt": 99}), 0.0)
+        apply(state, event.model_copy(update={"attempt": 99}), 0.0)
 
 
 def test_a_run_that_has_ended_for_good_does_not_go_on():
     state = play(state_with(subtask("a")), RunFinished(reason="completed"))
     for event in (RunResumed(limits=Limits(), version="0"), RunFinished(reason="completed")):
         with pytest.raises(JournalError):
-            state.apply(event, 0.0)
+            apply(state, event, 0.0)
 
 
 def test_a_member_cannot_be_both_merged_and_in_conflict():
     state = play(state_with(subtask("a")), *LIFE[:5])
     before = repr(state)
     with pytest.raises(JournalError, match="other members"):
-        state.apply(MERGED.model_copy(update={"conflicts": (Conflict(subtask="a", feedback=""),)}), 0.0)
+        apply(state, MERGED.model_copy(update={"conflicts": (Conflict(subtask="a", feedback=""),)}), 0.0)
     assert repr(state) == before
 
 
@@ -139,7 +140,7 @@ def test_an_unknown_cost_never_switches_a_limit_off():
     assert limit_reached(state, 0.0) == "cost_limit"
     started = AttemptStarted(subtask="b", attempt=1, draw=1, base="base")
     play(state, started, PatchProposed(subtask="b", attempt=1, patch=patch_of("b"), usage=Usage(cost_usd=None)))
-    assert state.spent.cost_usd is None
+    assert state.bill.usage.cost_usd is None
     assert limit_reached(state, 0.0) == "cost_limit"
 
 
@@ -150,17 +151,17 @@ def test_checks_that_differ_only_in_their_environment_are_different_checks():
 
 def test_an_unknown_subtask_is_refused():
     with pytest.raises(JournalError, match="'nobody'"):
-        state_with(subtask("a")).apply(AttemptStarted(subtask="nobody", attempt=1, draw=1, base="b"), 0.0)
+        apply(state_with(subtask("a")), AttemptStarted(subtask="nobody", attempt=1, draw=1, base="b"), 0.0)
 
 
 def test_a_batch_outcome_must_speak_of_that_batch_and_its_members():
     state = play(state_with(subtask("a")), *LIFE[:5])
     with pytest.raises(JournalError, match="batch 2"):
-        state.apply(MERGED.model_copy(update={"batch": 2}), 0.0)
+        apply(state, MERGED.model_copy(update={"batch": 2}), 0.0)
     with pytest.raises(JournalError, match="other members"):
-        state.apply(MERGED.model_copy(update={"merged": ()}), 0.0)
+        apply(state, MERGED.model_copy(update={"merged": ()}), 0.0)
     with pytest.raises(JournalError, match="other members"):
-        state.apply(BatchRejected(batch=1, verdict=BAD, conflicts=(Conflict(subtask="z", feedback=""),)), 0.0)
+        apply(state, BatchRejected(batch=1, verdict=BAD, conflicts=(Conflict(subtask="z", feedback=""),)), 0.0)
 
 
 def test_a_process_that_took_over_puts_everything_one_phase_back():
@@ -173,16 +174,16 @@ def test_a_process_that_took_over_puts_everything_one_phase_back():
         ),
         BatchStarted(batch=1, members=("m",), onto="base"),
     )
-    state.apply(RunResumed(limits=Limits(), version="0"), 0.0)
+    apply(state, RunResumed(limits=Limits(), version="0"), 0.0)
     assert [each.phase for each in state.subtasks.values()] == [Phase.WAITING, Phase.PROPOSED, Phase.ACCEPTED]
     assert state.queue.peek() == ("m",)
 
 
 def test_the_pauses_between_processes_are_not_wall_time():
     state = RunState()
-    state.apply(run_started(), 100.0)
-    state.apply(RunFinished(reason="drained"), 110.0)
-    state.apply(RunResumed(limits=Limits(), version="0"), 500.0)
+    apply(state, run_started(), 100.0)
+    apply(state, RunFinished(reason="drained"), 110.0)
+    apply(state, RunResumed(limits=Limits(), version="0"), 500.0)
     assert state.wall_s(505.0) == pytest.approx(15.0)
 
 

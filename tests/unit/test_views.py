@@ -26,6 +26,7 @@ from orchestrator.core.events import (
     SplitFinished,
     SplitStarted,
 )
+from orchestrator.core.fold import apply
 from orchestrator.core.state import RunState
 from orchestrator.core.transitions import Phase
 from orchestrator.core.values import CheckResult, Conflict, Failure, Limits, MergedPatch, Usage, Verdict
@@ -99,7 +100,7 @@ class Watched:
 
     def tell(self, *events):
         for event in events:
-            self.state.apply(event, self.at)
+            apply(self.state, event, self.at)
         for event in events:
             self.view.observe(Entry(seq=1, at=self.at, event=event))
 

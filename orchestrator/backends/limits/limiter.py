@@ -30,7 +30,7 @@ from orchestrator.backends.limits.account_quotas import AccountQuotas, Amounts, 
 from orchestrator.backends.limits.concurrency import AdaptiveConcurrency
 from orchestrator.backends.limits.limiter_settings import LimiterSettings, RateChange
 from orchestrator.backends.limits.rate_headers import RateFeedback, RateHeaders
-from orchestrator.core.values import Span, Usage
+from orchestrator.core.values import Usage
 from orchestrator.ports import Clock, Meter
 
 TOO_MANY_REQUESTS = 429
@@ -129,6 +129,7 @@ class AccountLimiter:
         Cancelled while it waits, it leaves the queue and has taken nothing. A wait is noted in the meter as `rate_limit`.
         """
         need = Amounts(1, input_tokens, output_tokens)
+        meter = meter or Meter()
         with self._queued(meter):
             async with self._front:
                 await self._wait_for_room(need, meter)
@@ -174,25 +175,18 @@ class AccountLimiter:
         return inputs, usage.output_tokens
 
     @contextmanager
-    def _queued(self, meter: Meter | None) -> Iterator[None]:
-        began = self._clock.now()
+    def _queued(self, meter: Meter) -> Iterator[None]:
         self._waiting += 1
-        if meter is not None:
-            meter.note = self.note()
+        meter.note = self.note()
         try:
-            yield
+            with meter.queued("rate_limit", self._clock):
+                yield
         finally:
             self._waiting -= 1
-            if meter is not None:
-                meter.note = ""
-                waited_s = self._clock.now() - began
-                if waited_s > 0:
-                    meter.waits.append(Span(name="rate_limit", started_s=began, duration_s=waited_s))
 
-    async def _wait_for_room(self, need: Amounts, meter: Meter | None) -> None:
+    async def _wait_for_room(self, need: Amounts, meter: Meter) -> None:
         while True:
-            if meter is not None:
-                meter.note = self.note()
+            meter.note = self.note()
             if self.slots is not None and self.in_flight >= self.slots:
                 self._has_changed.clear()
                 await self._has_changed.wait()
