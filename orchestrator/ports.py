@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.core.chat import Completion, Prompt
+from orchestrator.core.chat import Completion, Measured, Prompt
 from orchestrator.core.events import Entry, Event
 from orchestrator.core.prompt import Manner
 from orchestrator.core.values import (
@@ -42,7 +42,7 @@ class Meter:
     `waits` says where a request had to wait, `started_s` on the clock; it becomes the `spans` of the generation. `is_queued`
     is set while a request stands in a queue of ours, and `queued_s` sums up how long: no silence of the provider's. `failed` sums up the requests that were
     not answered, and what those that broke off may have cost; whoever reports the usage takes it from there. `left` is what
-    may still be spent; None is not limited.
+    may still be spent; None is not limited. `measured` is the last prompt that was answered.
     """
 
     output_tokens: int = 0
@@ -52,6 +52,7 @@ class Meter:
     queued_s: float = 0.0
     failed: Usage = field(default_factory=Usage)
     left: Allowance | None = None
+    measured: Measured | None = None
 
     @contextmanager
     def queued(self, name: str, clock: "Clock") -> Iterator[None]:

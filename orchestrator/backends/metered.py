@@ -7,7 +7,7 @@ have been, and is reported as unknown.
 """
 
 from orchestrator.backends.tariffs import Tariff, most_usd
-from orchestrator.core.chat import Completion, Prompt, most_input_tokens
+from orchestrator.core.chat import Completion, Measured, Prompt, most_input_tokens
 from orchestrator.core.errors import BackendError
 from orchestrator.core.values import Allowance, Usage
 from orchestrator.ports import ChatModel, Meter
@@ -38,7 +38,7 @@ class MeteredModel:
 
     async def complete(self, prompt: Prompt, meter: Meter) -> Completion:
         """Ask, if the allowance has room for it: else raises `BackendError` of kind `budget`, with what is needed."""
-        most = self._most(prompt)
+        most = self._most(prompt, meter)
         _require(most, meter.left)
         _take(meter, most)
         try:
@@ -54,10 +54,12 @@ class MeteredModel:
             # Dropped by whoever waited for it.
             self._lose(meter, most)
             raise
+        if completion.usage.input_tokens is not None:
+            meter.measured = Measured(prompt=prompt, input_tokens=completion.usage.input_tokens)
         return completion.model_copy(update={"usage": self._settled(completion.usage, most, meter)})
 
-    def _most(self, prompt: Prompt) -> Allowance:
-        inputs, outputs = most_input_tokens(prompt), prompt.max_output_tokens
+    def _most(self, prompt: Prompt, meter: Meter) -> Allowance:
+        inputs, outputs = most_input_tokens(prompt, meter.measured), prompt.max_output_tokens
         if self._output_limit is not None:
             outputs = min(outputs, self._output_limit)
         return Allowance(cost_usd=most_usd(self._tariff, inputs, outputs), tokens=inputs + outputs)

@@ -45,13 +45,22 @@ Agents = Annotated[int | None, typer.Option("--agents", "-n", min=1, help="Agent
 GateSlots = Annotated[int | None, typer.Option("--gate-slots", min=1, help="Gates that run at once.", metavar="N")]
 MaxCost = Annotated[
     float | None,
-    typer.Option("--max-cost", callback=_above_zero, help="Dollars; no attempt starts beyond.", metavar="USD"),
+    typer.Option(
+        "--max-cost",
+        callback=_above_zero,
+        help="Dollars, reserved before each attempt: nothing starts that could overrun them.",
+        metavar="USD",
+    ),
 ]
 MaxTokens = Annotated[
-    int | None, typer.Option("--max-tokens", min=1, help="Tokens; no attempt starts beyond.", metavar="N")
+    int | None, typer.Option("--max-tokens", min=1, help="Tokens, reserved like dollars.", metavar="N")
 ]
 MaxTime = Annotated[
     float | None,
     typer.Option("--max-time", callback=_above_zero, help="Seconds; no attempt starts beyond.", metavar="S"),
+]
+MaxAttempts = Annotated[
+    int | None,
+    typer.Option("--max-attempts", min=1, help="Attempts of all subtasks together; none starts beyond.", metavar="N"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON, one object a line.")]

@@ -58,6 +58,7 @@ def run(
     max_cost: options.MaxCost = None,
     max_tokens: options.MaxTokens = None,
     max_time: options.MaxTime = None,
+    max_attempts: options.MaxAttempts = None,
     grace: Grace = 60.0,
     quiet: Quiet = False,
     json: options.Json = False,
@@ -70,7 +71,9 @@ def run(
 
     Example: orchestrate run tasks/refactor.yaml --agents 8
     """
-    chosen = RunOptions(backend, seed, agents, gate_slots, max_cost, max_tokens, max_time, serial or None, store)
+    chosen = RunOptions(
+        backend, seed, agents, gate_slots, max_cost, max_tokens, max_time, max_attempts, serial or None, store
+    )
     _carry_out(start_run(Surroundings.found(), spec, chosen), Audience(quiet, json), grace)
 
 
@@ -84,6 +87,7 @@ def resume(
     max_cost: options.MaxCost = None,
     max_tokens: options.MaxTokens = None,
     max_time: options.MaxTime = None,
+    max_attempts: options.MaxAttempts = None,
     grace: Grace = 60.0,
     quiet: Quiet = False,
     json: options.Json = False,
@@ -96,7 +100,7 @@ def resume(
     surroundings = Surroundings.found()
     place = surroundings.store(store)
     folder = resumable(place) if name is None else place.find(name)
-    chosen = RunOptions(None, 0, agents, gate_slots, max_cost, max_tokens, max_time, None, store)
+    chosen = RunOptions(None, 0, agents, gate_slots, max_cost, max_tokens, max_time, max_attempts, None, store)
     _carry_out(resume_run(surroundings, folder, chosen), Audience(quiet, json), grace)
 
 
@@ -234,6 +238,15 @@ def _print_end(summary: Summary, branch: str, audience: Audience) -> None:
         terminal.print(f"  orchestrate {command}   {what}", style="dim", markup=False)
 
 
+_RAISE = {
+    "cost_limit": "--max-cost USD",
+    "token_limit": "--max-tokens N",
+    "wall_limit": "--max-time S",
+    "attempt_limit": "--max-attempts N",
+    "backend_unavailable": "",
+}
+
+
 def _next_steps(summary: Summary) -> list[tuple[str, str]]:
     """What one would do next, and the command for it."""
     run = summary.run
@@ -241,9 +254,11 @@ def _next_steps(summary: Summary) -> list[tuple[str, str]]:
     failed = next((row.id for row in summary.rows if row.phase == "abandoned" and row.attempts), None)
     if failed is not None:
         steps.append(("why it failed", f"show {run} {failed} --part verdict"))
-    if summary.finished in ("cost_limit", "token_limit", "wall_limit"):
-        option = {"cost_limit": "--max-cost USD", "token_limit": "--max-tokens N", "wall_limit": "--max-time S"}
-        steps.append(("go on with more", f"resume {run} {option[summary.finished]}"))
+    option = _RAISE.get(summary.finished or "")
+    if option is not None:
+        steps.append(
+            ("go on with more" if option else "go on when it answers again", f"resume {run} {option}".rstrip())
+        )
     if summary.merged:
         steps += [
             ("look at it", f"show {run}"),

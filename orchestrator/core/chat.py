@@ -129,9 +129,36 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text) // 4)
 
 
-def most_input_tokens(prompt: Prompt) -> int:
-    """What a prompt can come to at the very most: no tokenizer makes more tokens than there are bytes."""
+class Measured(Value):
+    """A prompt and what it really came to, as the provider counted it."""
+
+    prompt: Prompt
+    input_tokens: int
+
+
+def most_input_tokens(prompt: Prompt, before: Measured | None = None) -> int:
+    """What a prompt can come to at the very most: no tokenizer makes more tokens than there are bytes.
+
+    Where it only goes on from one that was measured, that much of it is known.
+    """
+    if before is not None and _goes_on(prompt, before.prompt):
+        added = prompt.messages[len(before.prompt.messages) :]
+        return before.input_tokens + sum(
+            _bytes(turn.whole) + _bytes(turn.opaque) + _HIDDEN_TOKENS_A_TURN for turn in added
+        )
     schema = "" if prompt.response_schema is None else json.dumps(dict(prompt.response_schema))
-    opaque = "".join(message.opaque for message in prompt.messages)
-    sent = sum(len(text.encode("utf-8", "backslashreplace")) for text in (prompt.text, schema, opaque))
-    return sent + _HIDDEN_TOKENS + _HIDDEN_TOKENS_A_TURN * len(prompt.messages)
+    opaque = sum(_bytes(turn.opaque) for turn in prompt.messages)
+    return _bytes(prompt.text) + _bytes(schema) + opaque + _HIDDEN_TOKENS + _HIDDEN_TOKENS_A_TURN * len(prompt.messages)
+
+
+def _goes_on(prompt: Prompt, before: Prompt) -> bool:
+    is_same = (prompt.system, prompt.tools, prompt.response_schema) == (
+        before.system,
+        before.tools,
+        before.response_schema,
+    )
+    return is_same and prompt.messages[: len(before.messages)] == before.messages
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "backslashreplace"))

@@ -6,6 +6,8 @@ Definitions (they are the ones to cite; `docs/measurement.md` has them with thei
 - *first-pass rate*: of the subtasks that came to an end or failed at least once, the share that was merged without a failed try.
 - *lines*: non-blank lines added. *Proposed* by all attempts, *gated*: of patches that passed, *integrated*: as merged,
   *retained*: standing in the integrated head and not in the base.
+- *cache-hit share*: of all input tokens, those that were read from a provider's prompt cache.
+- *lost*: the allowances of attempts that a killed process had under way; nobody knows what of them was billed.
 - *one-agent time*, T(1): measured by a completed run of the same task with one slot for everything (`--serial`), where there is
   one. Else estimated: the work of this run (generation, gates, integration) laid end to end, which is not the same, because a
   serial run is not this run in slow motion.
@@ -68,6 +70,9 @@ class Summary(Value):
     reworks: int
     first_pass_rate: float | None
     usage: Usage
+    cache_hit_share: float | None = None
+    lost_cost_usd: float = 0.0
+    lost_tokens: int = 0
     proposed_lines: int
     gated_lines: int
     integrated_lines: int
@@ -124,6 +129,9 @@ def summarize(entries: Sequence[Entry], one_agent: OneAgent | None = None) -> Su
         reworks=sum(len(subtask.conflicts) for subtask in state.subtasks.values()),
         first_pass_rate=_first_pass(state),
         usage=state.bill.usage,
+        cache_hit_share=_cache_hit_share(state.bill.usage),
+        lost_cost_usd=state.bill.lost.cost_usd,
+        lost_tokens=state.bill.lost.tokens,
         proposed_lines=sum(e.event.patch.added_lines for e in entries if isinstance(e.event, PatchProposed)),
         gated_lines=_gated_lines(entries),
         integrated_lines=sum(lines for lines in _integrated(entries).values()),
@@ -160,6 +168,12 @@ def _multiplier(state: RunState, wall: float, work: float, one_agent: OneAgent |
         return _Compared(one_agent.wall_s, one_agent.run, one_agent.wall_s / wall, "speedup")
     ratio = (len(merged) / wall) / (len(one_agent.merged) / one_agent.wall_s) if one_agent.merged else None
     return _Compared(one_agent.wall_s, one_agent.run, ratio, "throughput" if ratio is not None else None)
+
+
+def _cache_hit_share(usage: Usage) -> float | None:
+    if not usage.input_tokens or usage.cached_input_tokens is None:
+        return None
+    return usage.cached_input_tokens / usage.input_tokens
 
 
 def _total(spans: Sequence[Interval], station: str) -> float:

@@ -21,15 +21,15 @@ def summary_table(summary: Summary, *, branch: str) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    cached = f", {count(usage.cached_input_tokens)} of the input cached" if usage.cached_input_tokens else ""
+    cached = (
+        f", {percent(summary.cache_hit_share)} of the input from the prompt cache" if usage.cached_input_tokens else ""
+    )
     tokens = f"{count(usage.input_tokens)} in, {count(usage.output_tokens)} out{cached}"
-    if usage.unknown_requests:
-        tokens += f", and {plural(usage.unknown_requests, 'request')} that broke off (possibly billed: unknown)"
     rows: list[tuple[str, str | Text]] = [
         ("subtasks", _subtasks(summary)),
         ("attempts", _attempts(summary)),
         ("tokens", f"{tokens}{' (counted from the simulated texts)' if simulated else ''}"),
-        ("cost", dollars(usage.cost_usd, is_simulated=simulated)),
+        ("cost", _cost(summary)),
         ("lines", _lines(summary)),
         ("yield", _yield(summary)),
         ("wall time", f"{seconds(summary.wall_s)}, {_busy(summary)}"),
@@ -39,6 +39,18 @@ def summary_table(summary: Summary, *, branch: str) -> RenderableType:
     for name, value in rows:
         grid.add_row(name, value if isinstance(value, Text) else Text(clean(value)))
     return Group(Rule(Text(one_line(f"{summary.spec} · {summary.run}")), style="dim"), grid)
+
+
+def _cost(summary: Summary) -> str:
+    """What is known, and the most that the rest can have come to."""
+    usage, simulated = summary.usage, summary.is_simulated
+    told = dollars(usage.cost_usd, is_simulated=simulated)
+    if usage.unknown_requests:
+        most = f"at most {dollars(usage.unknown_cost_usd)}" if usage.unknown_cost_usd else "unknown"
+        told += f", and {plural(usage.unknown_requests, 'request')} that broke off (possibly billed: {most})"
+    if summary.lost_cost_usd:
+        told += f", and what a killed process had under way (at most {dollars(summary.lost_cost_usd)})"
+    return told
 
 
 def _subtasks(summary: Summary) -> Text:

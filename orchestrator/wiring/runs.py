@@ -54,6 +54,7 @@ class RunOptions:
     cost_usd: float | None = None
     tokens: int | None = None
     wall_s: float | None = None
+    attempts: int | None = None
     is_serial: bool | None = None
     store: Path | None = None
 
@@ -65,6 +66,7 @@ class RunOptions:
             "cost_usd": self.cost_usd,
             "tokens": self.tokens,
             "wall_s": self.wall_s,
+            "attempts": self.attempts,
             "is_serial": self.is_serial,
         }
         limits = given.model_dump() | {name: value for name, value in said.items() if value is not None}

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.backends.metered import MeteredModel
 from orchestrator.backends.price_table import TableTariff
 from orchestrator.backends.tariffs import FlatTariff, NoTariff, Prices, most_usd
-from orchestrator.core.chat import Completion, most_input_tokens
+from orchestrator.core.chat import Completion, Measured, Message, after, most_input_tokens
 from orchestrator.core.errors import BackendError
 from orchestrator.core.values import Allowance, Usage
 from orchestrator.ports import Meter
@@ -132,8 +132,18 @@ def test_a_model_that_the_table_does_not_know_is_unknown_and_not_free():
     assert most_usd(tariff, 1, 1) is None
 
 
-@pytest.mark.parametrize("provider, model", [("anthropic", "claude-sonnet-5-5"), ("openai", "gpt-6-luna")])
+@pytest.mark.parametrize(("provider", "model"), [("anthropic", "claude-sonnet-5-5"), ("openai", "gpt-6-luna")])
 def test_the_most_covers_writing_the_cache(provider, model):
     tariff = TableTariff(model, provider)
     written = Usage(input_tokens=10_000, cache_write_tokens=10_000, output_tokens=10)
     assert most_usd(tariff, 10_000, 10) >= tariff.cost_usd(written) > 0
+
+
+def test_of_a_conversation_that_goes_on_only_what_is_new_is_bounded_by_its_bytes():
+    long = prompt_for(text="word " * 10_000)
+    known = Measured(prompt=long, input_tokens=11_000)
+    longer = after(long, (Message(role="assistant", text="ok"), Message(role="user", text="more")))
+    assert most_input_tokens(long) > 50_000
+    assert 11_000 < most_input_tokens(longer, known) < 11_300
+    other = longer.model_copy(update={"system": "another"})
+    assert most_input_tokens(other, known) == most_input_tokens(other)

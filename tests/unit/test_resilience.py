@@ -169,7 +169,7 @@ def test_rate_limits_are_no_tries():
 
 def test_nothing_but_rate_limits_ends_when_patience_does():
     settings = ResilienceSettings(patience_s=600.0)
-    outcome, model, clock, _ = ask(*[busy("rate_limit", 60.0)] * 40, settings=settings)
+    outcome, model, _, _ = ask(*[busy("rate_limit", 60.0)] * 40, settings=settings)
     assert outcome.kind == "rate_limit"
     assert 8 <= len(model.prompts) <= 10
 
