@@ -7,7 +7,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo test fast property e2e check lint types imports format cov bench docs clean
+.PHONY: help setup demo demo-http test fast property e2e check lint types imports format cov bench docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml
 
 demo: setup  ## run the main job: eight simulated agents refactor a package, offline
 	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/orchestrate run tasks/refactor.yaml --agents 8
+
+demo-http: setup  ## the same over HTTP: the real SDK against a model service on loopback that is limited and goes wrong
+	VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/python -m benchmarks.demo_http
 
 test: setup  ## run every test
 	$(BIN)/python -m pytest -n auto

@@ -1,22 +1,26 @@
 """Claude through Anthropic's Messages API, streamed. Importing this module imports the SDK, which takes a second or two.
 
-The system text ends with a cache breakpoint, since siblings share it. The API counts as `input_tokens` only what was
+The system text ends with a cache breakpoint, since siblings share it, and so do the last two turns of the user in a
+conversation, which its next request sends again (`wire.claude_blocks`). The API counts as `input_tokens` only what was
 neither read from the cache nor written to it; `Usage` counts all input.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 import anthropic
-from anthropic.types import CacheControlEphemeralParam, MessageParam, OutputConfigParam, TextBlockParam
+from anthropic.types import OutputConfigParam
+from anthropic.types.message_create_params import MessageCreateParamsBase
 
 from orchestrator.backends.wire.api_model import ApiModel, Connection, Faults, Reply, Response, Transcript
-from orchestrator.backends.wire.api_settings import ClaudeSettings
+from orchestrator.backends.wire.api_settings import ClaudeSettings, is_at
+from orchestrator.backends.wire.calls import CallDraft
+from orchestrator.backends.wire.claude_blocks import Blocks, messages_of, system_of, tools_of
 from orchestrator.backends.wire.faults import Reported, reported
 from orchestrator.backends.wire.streams import count, fields, text
 from orchestrator.backends.wire.wire_faults import WIRE_FAULTS
-from orchestrator.core.chat import Message, Prompt
+from orchestrator.core.chat import Prompt
 from orchestrator.core.values import StopReason, Usage
 
 STOP_REASONS: Mapping[str, StopReason] = {
@@ -29,6 +33,7 @@ STOP_REASONS: Mapping[str, StopReason] = {
     "refusal": "refusal",
     "tool_use": "tool_use",
 }
+_ANTHROPIC = "api.anthropic.com"
 # What has a status is judged by it and by its body (`wire.faults`); this is for the rest.
 FAULTS: Faults = {
     **WIRE_FAULTS,
@@ -60,19 +65,38 @@ class AnthropicModel(ApiModel):
         # The SDK imports a resource at its first use: not within a request's time limits.
         self._messages = self._client.messages.with_streaming_response
 
+    def body(self, prompt: Prompt) -> dict[str, object]:
+        """What a request for a prompt sends, whichever way its answer comes."""
+        temperature = self._claude.temperature
+        return {**self._params(prompt), **({} if temperature is None else {"temperature": temperature})}
+
     def _ask(self, prompt: Prompt) -> AbstractAsyncContextManager[Response]:
-        settings = self._claude
+        temperature = self._claude.temperature
         return self._messages.create(
-            model=settings.model,
-            max_tokens=settings.output_limit(prompt.max_output_tokens),
-            system=_system(prompt),
-            messages=[_message(turn) for turn in prompt.messages],
-            output_config=_output_config(settings, prompt),
+            **self._params(prompt),
             stream=True,
             extra_headers=self._headers(prompt),
             # The method's signature has no temperature any more; the API still takes it for the models that have one.
-            extra_body=None if settings.temperature is None else {"temperature": settings.temperature},
+            extra_body=None if temperature is None else {"temperature": temperature},
         )
+
+    def _params(self, prompt: Prompt) -> MessageCreateParamsBase:
+        settings = self._claude
+        params = MessageCreateParamsBase(
+            model=settings.model,
+            max_tokens=settings.output_limit(prompt.max_output_tokens),
+            messages=messages_of(prompt),
+        )
+        if system := system_of(prompt):
+            params["system"] = system
+        is_streamed = settings.is_tool_input_streamed
+        if is_streamed is None:
+            is_streamed = is_at(settings, _ANTHROPIC)
+        if tools := tools_of(prompt, is_input_streamed=is_streamed):
+            params["tools"] = tools
+        if config := _output_config(settings, prompt):
+            params["output_config"] = config
+        return params
 
     def _reply(self) -> Reply:
         return _Reply()
@@ -86,15 +110,18 @@ class AnthropicModel(ApiModel):
 @dataclass(slots=True)
 class _Reply(Transcript):
     counts: dict[str, object] = field(default_factory=dict)
+    blocks: Blocks = field(default_factory=Blocks)
 
     def take(self, event: Mapping[str, object]) -> int | None:
         match event.get("type"):
             case "content_block_delta":
+                self.blocks.extend(event)
                 delta = fields(event.get("delta"))
                 said = text(delta.get("text"))
                 self.parts.append(said)
                 return len(said) + len(text(delta.get("thinking"))) + len(text(delta.get("partial_json")))
             case "content_block_start":
+                self.blocks.open(event)
                 opening = text(fields(event.get("content_block")).get("text"))
                 self.parts.append(opening)
                 return len(opening)
@@ -111,6 +138,12 @@ class _Reply(Transcript):
             case _:
                 return None
         return 0
+
+    def drafts(self) -> Sequence[CallDraft]:
+        return self.blocks.calls
+
+    def sealed_turn(self) -> str:
+        return self.blocks.sealed(self.text, self.calls)
 
     def _count(self, usage: object) -> None:
         """Later counts are cumulative and replace earlier ones; what a later event leaves out stays."""
@@ -133,23 +166,10 @@ class _Reply(Transcript):
         )
 
 
-def _message(turn: Message) -> MessageParam:
-    if turn.role == "user":
-        return {"role": "user", "content": turn.text}
-    return {"role": "assistant", "content": turn.text}
-
-
-def _system(prompt: Prompt) -> list[TextBlockParam] | anthropic.Omit:
-    if not prompt.system:
-        return anthropic.omit
-    breakpoint_ = CacheControlEphemeralParam(type="ephemeral")
-    return [TextBlockParam(type="text", text=prompt.system, cache_control=breakpoint_)]
-
-
-def _output_config(settings: ClaudeSettings, prompt: Prompt) -> OutputConfigParam | anthropic.Omit:
+def _output_config(settings: ClaudeSettings, prompt: Prompt) -> OutputConfigParam:
     config = OutputConfigParam()
     if settings.effort is not None:
         config["effort"] = settings.effort
     if prompt.response_schema is not None:
         config["format"] = {"type": "json_schema", "schema": anthropic.transform_schema(dict(prompt.response_schema))}
-    return config or anthropic.omit
+    return config

@@ -1,6 +1,6 @@
 """A chat model whose every request is paid for from the attempt's allowance, and counted whether it is answered or not.
 
-It stands next to the model, so that each HTTP request passes here: what `resilience` repeats is counted as often. Before a
+It stands inside of `resilience`, so that each HTTP request passes here once: what is repeated is counted as often. Before a
 request goes, the most that it can cost is taken from the allowance; afterwards what it did cost takes its place. A request that
 was turned away costs nothing. One that broke off may have been answered in part, and billed: it counts as the most that it can
 have been, and is reported as unknown.

@@ -1,96 +1,161 @@
 """OpenAI through the Responses API, streamed. Importing this module imports the SDK, which takes about a second.
 
-Its `input_tokens` already includes what came from the cache. Nothing is stored at the provider; siblings that share a
-system text send the same cache key, so that they meet the same cache.
+Its `input_tokens` already includes what came from the cache. Nothing is stored at the provider, so what a model thought
+before it called a tool comes encrypted and is sent back with the results. Siblings that share system text and tools send
+the same cache key, so that they meet the same cache.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, field
+from typing import cast
 
-import openai
-from openai.types.responses import EasyInputMessageParam, ResponseTextConfigParam
+from openai.types.responses import (
+    EasyInputMessageParam,
+    FunctionToolParam,
+    ResponseFunctionToolCallParam,
+    ResponseIncludable,
+    ResponseInputItemParam,
+    ResponseTextConfigParam,
+)
+from openai.types.responses.response_create_params import ResponseCreateParamsBase
+from openai.types.responses.response_input_item_param import FunctionCallOutput
 
-from orchestrator.backends.wire.api_model import ApiModel, Connection, Faults, Reply, Response, Transcript
+from orchestrator.backends.wire.api_model import Connection, Reply, Response, Transcript
 from orchestrator.backends.wire.api_settings import OpenAISettings
-from orchestrator.backends.wire.faults import Reported, reported
+from orchestrator.backends.wire.calls import (
+    CallDraft,
+    is_of,
+    marked_text,
+    sealed,
+    unsealed,
+    wire_id,
+    wire_name,
+    written_arguments,
+)
+from orchestrator.backends.wire.faults import reported
+from orchestrator.backends.wire.openai_api import FAULTS, OpenAIApi, cache_key, described_schema, usage_of
 from orchestrator.backends.wire.schemas import allows_strict
 from orchestrator.backends.wire.streams import count, fields, items, text
-from orchestrator.backends.wire.wire_faults import WIRE_FAULTS
-from orchestrator.core.chat import Prompt
-from orchestrator.core.values import StopReason, Usage
+from orchestrator.core.chat import Message, Prompt
+from orchestrator.core.values import StopReason
 
-# What has a status or a body is judged by that (`wire.faults`); this is for the rest.
-FAULTS: Faults = {
-    **WIRE_FAULTS,
-    openai.APIConnectionError: ("transient", "cannot connect, or the connection was lost"),
-    openai.APITimeoutError: ("transient", "cannot connect in time"),
-    openai.APIResponseValidationError: ("malformed_response", "the answer is not what the API promises"),
-    openai.LengthFinishReasonError: ("malformed_response", "the answer was cut off at its length"),
-    openai.ContentFilterFinishReasonError: ("malformed_response", "the answer was filtered"),
-    openai.InvalidWebhookSignatureError: ("malformed_response", "the answer is not what the API promises"),
-    openai.WebSocketConnectionClosedError: ("transient", "the connection was lost"),
-    openai.WebSocketQueueFullError: ("transient", "the connection does not keep up"),
-}
+__all__ = ["FAULTS", "OpenAIModel"]
+
+PROVIDER = "openai"
 _INCOMPLETE: Mapping[str, StopReason] = {"content_filter": "refusal"}
 _KEEP_ALIVES = frozenset({"response.queued", "response.in_progress"})
 _TEXT = "response.output_text.delta"
 _REFUSAL = "response.refusal.delta"
+_THOUGHTS: list[ResponseIncludable] = ["reasoning.encrypted_content"]
+Item = dict[str, object]
 
 
-class OpenAIModel(ApiModel):
+class OpenAIModel(OpenAIApi):
     """A `ChatModel` of the Responses API. Raises `BackendError` at once for a key that no header can carry."""
-
-    faults = FAULTS
-    sdk_error = openai.OpenAIError
 
     def __init__(self, settings: OpenAISettings, connection: Connection) -> None:
         super().__init__(settings, connection)
         self._openai = settings
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key.get_secret_value(),
-            base_url=settings.base_url,
-            max_retries=0,
-            timeout=self._http.timeout,
-            http_client=self._http,
-        )
         # The SDK imports a resource at its first use, which holds up the whole loop: not while requests are on their way.
         self._responses = self._client.responses.with_streaming_response
 
+    def body(self, prompt: Prompt) -> dict[str, object]:
+        """What a request for a prompt sends, whichever way its answer comes."""
+        return {**self._params(prompt)}
+
     def _ask(self, prompt: Prompt) -> AbstractAsyncContextManager[Response]:
+        return self._responses.create(**self._params(prompt), stream=True, extra_headers=self._headers(prompt))
+
+    def _params(self, prompt: Prompt) -> ResponseCreateParamsBase:
         settings = self._openai
-        return self._responses.create(
+        params = ResponseCreateParamsBase(
             model=settings.model,
-            instructions=prompt.system or openai.omit,
-            input=[EasyInputMessageParam(role=turn.role, content=turn.text) for turn in prompt.messages],
+            input=[item for turn in prompt.messages for item in _items(turn)],
             max_output_tokens=settings.output_limit(prompt.max_output_tokens),
-            text=_text_config(prompt),
-            reasoning=openai.omit if settings.effort is None else {"effort": settings.effort},
-            temperature=openai.omit if settings.temperature is None else settings.temperature,
-            prompt_cache_key=sha256(prompt.system.encode("utf-8", "backslashreplace")).hexdigest()[:32],
+            prompt_cache_key=cache_key(prompt),
             store=False,
-            stream=True,
-            extra_headers=self._headers(prompt),
         )
+        if prompt.system:
+            params["instructions"] = prompt.system
+        if prompt.tools:
+            params["tools"] = [_tool(tool.name, tool.description, tool.parameters) for tool in prompt.tools]
+            if settings.is_reasoning_sent_back:
+                params["include"] = _THOUGHTS
+        if prompt.response_schema is not None:
+            params["text"] = _text_config(prompt.response_schema)
+        if settings.effort is not None:
+            params["reasoning"] = {"effort": settings.effort}
+        if settings.temperature is not None:
+            params["temperature"] = settings.temperature
+        return params
 
     def _reply(self) -> Reply:
         return _Reply()
 
-    def _reported(self, error: BaseException) -> Reported | None:
-        return reported_by(error)
+
+@dataclass(slots=True)
+class _Output:
+    """The items of an answer: as the last event lists them, or as they came, for servers whose last event lists none."""
+
+    items: dict[int, Item] = field(default_factory=dict)
+    pieces: dict[int, list[str]] = field(default_factory=dict)
+    whole: list[tuple[Item, CallDraft | None]] = field(default_factory=list)
+
+    @property
+    def calls(self) -> list[CallDraft]:
+        """The calls among the items, once they are whole."""
+        return [draft for _, draft in self.whole if draft is not None]
+
+    def take(self, kind: str, event: Mapping[str, object]) -> None:
+        index = count(event.get("output_index"))
+        if index is None:
+            return
+        if kind in {"response.output_item.added", "response.output_item.done"}:
+            self.items[index] = dict(fields(event.get("item")))
+        elif kind == "response.function_call_arguments.delta":
+            self.pieces.setdefault(index, []).append(text(event.get("delta")))
+        elif kind == "response.function_call_arguments.done":
+            self.pieces[index] = [text(event.get("arguments"))]
+
+    def end(self, listed: Sequence[object]) -> None:
+        """The answer is over; what came in pieces is put together, unless the whole was listed."""
+        came = dict(enumerate(map(fields, listed))) if listed else dict(sorted(self.items.items()))
+        self.whole = [(_without_nulls(item), self._draft(index, item)) for index, item in came.items()]
+
+    def sealed(self) -> str:
+        """The items to send back, sealed; nothing where text and calls are all there is. The calls have to be settled."""
+        kept = []
+        for item, draft in self.whole:
+            if draft is None:
+                kept.append(item)
+            elif draft.call is not None:
+                named: Item = {"call_id": wire_id(draft.call.id), "name": wire_name(draft.call.name)}
+                kept.append({**item, **named, "arguments": draft.arguments or "{}"})
+        while kept and kept[-1].get("type") == "reasoning":
+            # Thoughts that nothing follows were cut off, and are not taken back.
+            kept.pop()
+        return sealed(PROVIDER, kept) if _holds_more(kept) else ""
+
+    def _draft(self, index: int, item: Mapping[str, object]) -> CallDraft | None:
+        if item.get("type") != "function_call":
+            return None
+        pieces = [text(item.get("arguments"))]
+        is_cut = item.get("status") in ("in_progress", "incomplete")
+        if not pieces[0]:
+            pieces = self.pieces.get(index, [])
+        return CallDraft(text(item.get("call_id")), text(item.get("name")), pieces, is_cut=is_cut)
 
 
-def reported_by(error: BaseException) -> Reported | None:
-    """What the provider said with an exception of the SDK; None where the SDK itself or the connection failed."""
-    if isinstance(error, openai.APIStatusError):
-        return reported(error.status_code, error.body, error.response.headers)
-    return None
+def _without_nulls(item: Mapping[str, object]) -> Item:
+    """An item as it may go back: the API shows fields as null that it does not take as such."""
+    return {name: value for name, value in item.items() if value is not None}
 
 
 @dataclass(slots=True)
 class _Reply(Transcript):
     is_refused: bool = False
+    output: _Output = field(default_factory=_Output)
 
     def take(self, event: Mapping[str, object]) -> int | None:
         kind = text(event.get("type"))
@@ -98,6 +163,7 @@ class _Reply(Transcript):
             # Some gateways wrap an error like the body of a status.
             self.failure = reported(None, event) if event.get("error") is not None else None
             return None
+        self.output.take(kind, event)
         if kind in {"response.completed", "response.incomplete", "response.failed"}:
             self._end(fields(event.get("response")))
         elif kind == "error":
@@ -110,8 +176,15 @@ class _Reply(Transcript):
             return len(piece)
         return 0
 
+    def drafts(self) -> Sequence[CallDraft]:
+        return self.output.calls
+
+    def sealed_turn(self) -> str:
+        return self.output.sealed()
+
     def _end(self, response: Mapping[str, object]) -> None:
-        self.usage = _usage(response.get("usage"))
+        self.usage = usage_of(response.get("usage"), "input_tokens", "output_tokens")
+        self.output.end(items(response.get("output")))
         error = response.get("error")
         status = response.get("status")
         if error is not None or status == "failed":
@@ -139,27 +212,51 @@ class _Reply(Transcript):
         self.stop_reason = "refusal" if self.is_refused else "tool_use" if is_calling else "end_turn"
 
 
-def _usage(value: object) -> Usage | None:
-    usage = fields(value)
-    read, output = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
-    if read is None or output is None:
-        return None
-    details = fields(usage.get("input_tokens_details"))
-    return Usage(
-        requests=1,
-        input_tokens=read,
-        cached_input_tokens=count(details.get("cached_tokens")),
-        cache_write_tokens=count(details.get("cache_write_tokens")),
-        output_tokens=output,
-        reasoning_tokens=count(fields(usage.get("output_tokens_details")).get("reasoning_tokens")),
-        cost_usd=None,
+def _holds_more(kept: Sequence[Item]) -> bool:
+    """Whether items hold more than a text and calls after it, and can be sent back: thoughts only in their encrypted form."""
+    kinds = [text(item.get("type")) for item in kept]
+    thoughts = [item for item in kept if item.get("type") == "reasoning"]
+    if not all(kinds) or not all(text(item.get("encrypted_content")) for item in thoughts):
+        return False
+    is_plain = kinds[1:].count("message") == 0 and set(kinds) <= {"message", "function_call"}
+    return not is_plain or any(item.get("phase") for item in kept)
+
+
+def _items(turn: Message) -> list[ResponseInputItemParam]:
+    """A turn as items: what the model called, or what came of it, and what was said."""
+    sent: list[ResponseInputItemParam] = []
+    if turn.role == "user":
+        for result in turn.results:
+            output = marked_text(result)
+            sent.append(FunctionCallOutput(type="function_call_output", call_id=wire_id(result.call), output=output))
+        if turn.text or not turn.results:
+            sent.append(EasyInputMessageParam(role="user", content=turn.text))
+        return sent
+    kept = [fields(item) for item in items(unsealed(PROVIDER, turn))]
+    if kept and is_of(turn, (item.get("call_id") for item in kept if item.get("type") == "function_call")):
+        return cast(list[ResponseInputItemParam], kept)
+    if turn.text or not turn.calls:
+        sent.append(EasyInputMessageParam(role="assistant", content=turn.text))
+    for call in turn.calls:
+        name, arguments = wire_name(call.name), written_arguments(call)
+        sent.append(
+            ResponseFunctionToolCallParam(
+                type="function_call", call_id=wire_id(call.id), name=name, arguments=arguments
+            )
+        )
+    return sent
+
+
+def _tool(name: str, description: str, parameters: Mapping[str, object]) -> FunctionToolParam:
+    return FunctionToolParam(
+        type="function",
+        name=name,
+        description=description,
+        parameters=dict(parameters),
+        strict=allows_strict(parameters),
     )
 
 
-def _text_config(prompt: Prompt) -> ResponseTextConfigParam | openai.Omit:
-    schema = prompt.response_schema
-    if schema is None:
-        return openai.omit
-    return {
-        "format": {"type": "json_schema", "name": "answer", "schema": dict(schema), "strict": allows_strict(schema)}
-    }
+def _text_config(schema: Mapping[str, object]) -> ResponseTextConfigParam:
+    described = {"type": "json_schema", **described_schema(schema)}
+    return cast(ResponseTextConfigParam, {"format": described})

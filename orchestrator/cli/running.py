@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +24,8 @@ from orchestrator.views.tables import subtask_table, summary_table
 from orchestrator.wiring import logs
 from orchestrator.wiring.collector import calm_collector
 from orchestrator.wiring.history import publish_result, result_branch, resumable, summary_of
-from orchestrator.wiring.runs import OpenRun, RunOptions, resume_run, start_run
+from orchestrator.wiring.material import RunOptions
+from orchestrator.wiring.runs import OpenRun, resume_run, start_run
 from orchestrator.wiring.surroundings import Surroundings
 
 INTERRUPTED = 130
@@ -33,6 +35,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last one is a t
 Grace = Annotated[
     float,
     typer.Option("--grace", min=0.0, help="Seconds that attempts in flight get to end after Ctrl-C.", metavar="S"),
+]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        help="Keep every exchange with the model in a folder; --backend replay:DIR replays it.",
+        metavar="DIR",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the summary alone.")]
 
@@ -59,6 +69,7 @@ def run(
     max_tokens: options.MaxTokens = None,
     max_time: options.MaxTime = None,
     max_attempts: options.MaxAttempts = None,
+    record: Record = None,
     grace: Grace = 60.0,
     quiet: Quiet = False,
     json: options.Json = False,
@@ -72,7 +83,17 @@ def run(
     Example: orchestrate run tasks/refactor.yaml --agents 8
     """
     chosen = RunOptions(
-        backend, seed, agents, gate_slots, max_cost, max_tokens, max_time, max_attempts, serial or None, store
+        backend=backend,
+        seed=seed,
+        agents=agents,
+        gate_slots=gate_slots,
+        cost_usd=max_cost,
+        tokens=max_tokens,
+        wall_s=max_time,
+        attempts=max_attempts,
+        is_serial=serial or None,
+        store=store,
+        record=record,
     )
     _carry_out(start_run(Surroundings.found(), spec, chosen), Audience(quiet, json), grace)
 
@@ -88,6 +109,7 @@ def resume(
     max_tokens: options.MaxTokens = None,
     max_time: options.MaxTime = None,
     max_attempts: options.MaxAttempts = None,
+    record: Record = None,
     grace: Grace = 60.0,
     quiet: Quiet = False,
     json: options.Json = False,
@@ -100,7 +122,16 @@ def resume(
     surroundings = Surroundings.found()
     place = surroundings.store(store)
     folder = resumable(place) if name is None else place.find(name)
-    chosen = RunOptions(None, 0, agents, gate_slots, max_cost, max_tokens, max_time, max_attempts, None, store)
+    chosen = RunOptions(
+        agents=agents,
+        gate_slots=gate_slots,
+        cost_usd=max_cost,
+        tokens=max_tokens,
+        wall_s=max_time,
+        attempts=max_attempts,
+        store=store,
+        record=record,
+    )
     _carry_out(resume_run(surroundings, folder, chosen), Audience(quiet, json), grace)
 
 

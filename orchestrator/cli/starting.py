@@ -8,8 +8,8 @@ import typer
 from orchestrator.catalog import schema_text
 from orchestrator.cli import console, options
 from orchestrator.views.forecast import forecast_table
+from orchestrator.wiring.material import RunOptions
 from orchestrator.wiring.planning import plan_task
-from orchestrator.wiring.runs import RunOptions
 from orchestrator.wiring.starter import write_starter
 from orchestrator.wiring.surroundings import Surroundings
 

@@ -43,7 +43,7 @@ from orchestrator.core.values import (
 class RunStarted(Value):
     """What this run is: enough to go on with it in another process, and to compare it with another run.
 
-    `backend` is the name that the user sees; `backend_digest` covers all its settings. `spec_digest` covers the task
+    `backend` is the name that the user sees, `model` the one that the provider knows; `backend_digest` covers all its settings. `spec_digest` covers the task
     file as validated. `config` is the file of the backend's configuration. `quote` is None where nobody can say beforehand
     what an attempt costs at most.
     """
@@ -56,6 +56,7 @@ class RunStarted(Value):
     repo: str
     base: CommitId
     backend: str
+    model: str = ""
     backend_digest: Digest
     config: str = ""
     quote: Quote | None = None

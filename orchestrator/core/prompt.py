@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from orchestrator.core.chat import Draw, Message, Prompt, ShownFile, after, estimate_tokens
-from orchestrator.core.edits import EDIT_FORMAT
-from orchestrator.core.edits_lines import is_binary
+from orchestrator.core.edits.formats import DEFAULT_FORMAT, FORMATS, EditFormat, format_of
+from orchestrator.core.edits.lines import is_binary
 from orchestrator.core.globs import matches, select
 from orchestrator.core.values import FailedTry, Subtask
 
@@ -21,6 +21,7 @@ MAX_FEEDBACK_CHARS = 4_000
 MAX_ALL_FEEDBACK_CHARS = 10_000
 _MAX_NAMED_FILES = 200
 _TRY_TAG = "earlier_try"
+_EDIT_HEADING = "Edit format:\n\n"
 
 _ROLE = """\
 You are a software engineer. You get one well-bounded subtask of a larger piece of work on a git repository. Others work on
@@ -44,12 +45,20 @@ class Manner:
     `max_output_tokens` is for one answer.
     """
 
-    answer: str = "Edit format:\n\n" + EDIT_FORMAT
+    answer: str = _EDIT_HEADING + FORMATS[DEFAULT_FORMAT].instructions
     shows: Literal["files", "paths"] = "files"
     max_output_tokens: int = 16_000
 
 
 DEFAULT_MANNER = Manner()
+
+
+def editing_manner(
+    edit_format: EditFormat = DEFAULT_FORMAT, max_output_tokens: int = DEFAULT_MANNER.max_output_tokens
+) -> Manner:
+    """The manner of a backend that is answered with edits in one reply."""
+    answer = _EDIT_HEADING + FORMATS[edit_format].instructions
+    return Manner(answer=answer, max_output_tokens=max_output_tokens)
 
 
 class SkillText(Protocol):
@@ -147,9 +156,10 @@ def system_text(skills: Sequence[SkillText], manner: Manner = DEFAULT_MANNER) ->
 
 def correction(prompt: Prompt, reply: str, feedback: str) -> Prompt:
     """Ask again in the same conversation, with what was wrong with the reply."""
+    again = FORMATS[format_of(prompt.system) or DEFAULT_FORMAT].again
     request = (
         _tagged(_TRY_TAG, {"reason": "reply_not_applied"}, _capped(feedback, MAX_FEEDBACK_CHARS))
-        + "\n\nNothing of your last answer was applied. Send all of its blocks again, corrected; no explanation."
+        + f"\n\nNothing of your last answer was applied. Send {again} again, corrected; no explanation."
     )
     return after(prompt, (Message(role="assistant", text=reply), Message(role="user", text=request)))
 

@@ -7,6 +7,6 @@ on 127.0.0.1 only and knows no keys. Start it with `serving`.
 """
 
 from orchestrator.stub_server.server import StubServer, serving
-from orchestrator.stub_server.settings import Fault, FaultKind, FaultPlan, RateLimits, ServerSettings
+from orchestrator.stub_server.settings import Fault, FaultKind, FaultPlan, LaterLimits, RateLimits, ServerSettings
 
-__all__ = ["Fault", "FaultKind", "FaultPlan", "RateLimits", "ServerSettings", "StubServer", "serving"]
+__all__ = ["Fault", "FaultKind", "FaultPlan", "LaterLimits", "RateLimits", "ServerSettings", "StubServer", "serving"]

@@ -1,7 +1,9 @@
 """How a request goes wrong on the wire, where it is not by an error status: bodies, connections, streams."""
 
+from collections.abc import Sequence
+
 from orchestrator.ports import Clock
-from orchestrator.stub_server.dialect import Dialect
+from orchestrator.stub_server.dialect import Dialect, ServerEvent
 from orchestrator.stub_server.http import Responder
 from orchestrator.stub_server.settings import Fault, FaultKind
 
@@ -18,9 +20,20 @@ _OF_STREAM: frozenset[FaultKind] = frozenset(
 )
 
 
-def is_of_stream(kind: FaultKind, *, is_streamed: bool) -> bool:
-    """Whether a fault happens within a stream; asked without one, it happens to the whole answer instead."""
-    return is_streamed and kind in _OF_STREAM
+def is_before_answer(kind: FaultKind, *, is_streamed: bool) -> bool:
+    """Whether a fault happens instead of an answer; those within a stream do, where none is asked for."""
+    return kind != "broken_arguments" and not (is_streamed and kind in _OF_STREAM)
+
+
+def begun(events: Sequence[ServerEvent], pieces: int) -> Sequence[ServerEvent]:
+    """As much of a stream as comes before it goes wrong: so many pieces; all of them of one that has no more.
+
+    A short answer has to go wrong as well.
+    """
+    spoken = [at for at, event in enumerate(events) if event.tokens]
+    if not spoken:
+        return events
+    return events[: spoken[pieces]] if pieces < len(spoken) else events[: spoken[-1] + 1]
 
 
 async def break_whole(fault: Fault, responder: Responder) -> bool:

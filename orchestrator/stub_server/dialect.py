@@ -1,16 +1,17 @@
 """What the server and a wire format have to say to each other: an `Asked` request in, an `Answer` out, as JSON or events.
 
-A dialect is pure: from values to values. An answer is made of parts, of which there is text today; a tool call would be
-another kind of part.
+A dialect is pure: from values to values. An answer is made of parts: texts and calls of tools.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from orchestrator.core.chat import Message
+from orchestrator.core.chat import Message, Tool
 from orchestrator.core.values import StopReason
 from orchestrator.stub_server.buckets import Account
+from orchestrator.stub_server.caching import Block, Prefixes
 
 
 class UnreadableRequest(Exception):
@@ -19,7 +20,7 @@ class UnreadableRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks for, whatever its format."""
+    """What a request asks for, whatever its format. `blocks` are its pieces in order, where a client marks what to cache."""
 
     model: str
     system: str
@@ -28,11 +29,13 @@ class Asked:
     response_schema: Mapping[str, object] | None
     is_streamed: bool
     is_usage_wanted: bool = True
+    tools: tuple[Tool, ...] = ()
+    blocks: tuple[Block, ...] = ()
 
     @property
     def text(self) -> str:
-        """Everything that a model reads."""
-        return "\n\n".join((self.system, *(message.text for message in self.messages)))
+        """Everything that a model reads, in an order in which what siblings share comes first."""
+        return "\n\n".join((*map(tool_text, self.tools), self.system, *(turn.whole for turn in self.messages)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,16 @@ class TextPart:
 
     text: str
     kind: Literal["text"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """A call of a tool in an answer; `arguments` is JSON, unless it is to be broken."""
+
+    id: str
+    name: str
+    arguments: str
+    kind: Literal["call"] = "call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +74,7 @@ class Answer:
     id: str
     created_s: int
     model: str
-    parts: tuple[TextPart, ...]
+    parts: tuple[TextPart | CallPart, ...]
     stop_reason: StopReason
     counts: Counts
     is_usage_wanted: bool = True
@@ -69,7 +82,12 @@ class Answer:
     @property
     def text(self) -> str:
         """The text of all parts."""
-        return "".join(part.text for part in self.parts)
+        return "".join(part.text for part in self.parts if part.kind == "text")
+
+    @property
+    def calls(self) -> tuple[CallPart, ...]:
+        """The calls among the parts."""
+        return tuple(part for part in self.parts if part.kind == "call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +113,16 @@ class Dialect(Protocol):
         """Read a request's body. Raises `UnreadableRequest`."""
         ...
 
+    def prefixes(self, asked: Asked, from_tokens: int) -> Prefixes:
+        """What of a request may come from a cache or go there, of so many tokens at least."""
+        ...
+
     def whole(self, answer: Answer) -> Mapping[str, object]:
         """The answer as one JSON object."""
         ...
 
     def events(self, answer: Answer, piece_chars: int) -> Iterator[ServerEvent]:
-        """The answer as a stream; those events with `tokens` are its pieces of text."""
+        """The answer as a stream; those events with `tokens` are its pieces of text and arguments."""
         ...
 
     def ping(self) -> bytes:
@@ -120,55 +142,25 @@ class Dialect(Protocol):
         ...
 
 
-def pieces(text: str, size: int) -> Iterator[str]:
-    """A text in pieces of so many characters."""
-    for at in range(0, len(text), size):
-        yield text[at : at + size]
-
-
-def text_of(content: object) -> str:
-    """The text of a message's content: a string, or a list of parts with a text. Raises `UnreadableRequest`."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise UnreadableRequest("content: a text or a list of parts is expected")
-    texts = (part.get("text") for part in content if isinstance(part, Mapping))
-    return "\n".join(text for text in texts if isinstance(text, str))
-
-
 def mapping_of(value: object) -> Mapping[str, object]:
     """An object of a body; an empty one for what is none."""
     return value if isinstance(value, Mapping) else {}
 
 
-def limit_of(value: object, name: str) -> int | None:
-    """A limit on tokens. Raises `UnreadableRequest` for what is no positive number."""
-    if value is None:
-        return None
-    if not isinstance(value, int) or value <= 0:
-        raise UnreadableRequest(f"{name}: a positive number is expected")
-    return value
+def tool_text(tool: Tool) -> str:
+    """What a model reads of a tool."""
+    return f"## tool {tool.name}\n{tool.description}\n{json.dumps(dict(tool.parameters))}"
 
 
-def turns_of(value: object, name: str) -> tuple[tuple[str, str], ...]:
-    """The role and text of each turn. Raises `UnreadableRequest`."""
-    if not isinstance(value, list) or not value:
-        raise UnreadableRequest(f"{name}: at least one turn is expected")
-    turns = [mapping_of(turn) for turn in value]
-    return tuple((str(turn.get("role", "user")), text_of(turn.get("content", ""))) for turn in turns)
+def arguments_object(arguments: str) -> Mapping[str, object]:
+    """Arguments for a format that has them as an object; there, broken ones cannot be sent."""
+    try:
+        return mapping_of(json.loads(arguments))
+    except ValueError:
+        return {}
 
 
-def conversation(turns: tuple[tuple[str, str], ...]) -> tuple[Message, ...]:
-    """The turns of the user and the model, in order."""
-    return tuple(
-        Message(role="assistant" if role == "assistant" else "user", text=text)
-        for role, text in turns
-        if role not in {"system", "developer"}
-    )
-
-
-def system_of(turns: tuple[tuple[str, str], ...], opening: str = "") -> str:
-    """The system's text: what stands apart and what stands among the turns."""
-    return "\n\n".join(
-        text for text in (opening, *(text for role, text in turns if role in {"system", "developer"})) if text
-    )
+def pieces(text: str, size: int) -> Iterator[str]:
+    """A text in pieces of so many characters."""
+    for at in range(0, len(text), size):
+        yield text[at : at + size]

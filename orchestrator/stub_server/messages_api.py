@@ -3,23 +3,22 @@
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import assert_never
 
 from orchestrator.core.chat import estimate_tokens
 from orchestrator.stub_server.buckets import Account
+from orchestrator.stub_server.caching import Prefixes, marked
 from orchestrator.stub_server.dialect import (
     Answer,
     Asked,
+    CallPart,
     Rejection,
     ServerEvent,
-    UnreadableRequest,
-    conversation,
-    limit_of,
-    mapping_of,
+    TextPart,
+    arguments_object,
     pieces,
-    system_of,
-    text_of,
-    turns_of,
 )
+from orchestrator.stub_server.messages_request import read_messages
 
 _ERRORS: Mapping[str, tuple[int, str]] = {
     "rate_limit": (429, "rate_limit_error"),
@@ -48,26 +47,15 @@ class MessagesApi:
 
     def read(self, body: Mapping[str, object]) -> Asked:
         """Read a request's body. Raises `UnreadableRequest`."""
-        turns = turns_of(body.get("messages"), "messages")
-        limit = limit_of(body.get("max_tokens"), "max_tokens")
-        if limit is None:
-            raise UnreadableRequest("max_tokens: Field required")
-        wanted = mapping_of(mapping_of(body.get("output_config")).get("format")) or mapping_of(
-            body.get("output_format")
-        )
-        schema = wanted.get("schema")
-        return Asked(
-            model=str(body.get("model", "")),
-            system=system_of(turns, text_of(body.get("system", ""))),
-            messages=conversation(turns),
-            max_output_tokens=limit,
-            response_schema=mapping_of(schema) if schema is not None else None,
-            is_streamed=body.get("stream") is True,
-        )
+        return read_messages(body)
+
+    def prefixes(self, asked: Asked, from_tokens: int) -> Prefixes:
+        """What the client marks."""
+        return marked(asked.model, asked.blocks, from_tokens)
 
     def whole(self, answer: Answer) -> Mapping[str, object]:
         """The answer as one JSON object."""
-        blocks = [{"type": "text", "text": part.text} for part in answer.parts]
+        blocks = [_block(part) for part in answer.parts]
         return {**_head(answer), "content": blocks, "stop_reason": answer.stop_reason, "usage": _usage(answer)}
 
     def events(self, answer: Answer, piece_chars: int) -> Iterator[ServerEvent]:
@@ -78,9 +66,10 @@ class MessagesApi:
         )
         yield ServerEvent(self.ping())
         for index, part in enumerate(answer.parts):
-            yield _event("content_block_start", {"index": index, "content_block": {"type": "text", "text": ""}})
-            for piece in pieces(part.text, piece_chars):
-                delta = {"type": "text_delta", "text": piece}
+            opening_block, said, kind, field = _opened(part)
+            yield _event("content_block_start", {"index": index, "content_block": opening_block})
+            for piece in pieces(said, piece_chars):
+                delta = {"type": kind, field: piece}
                 yield _event("content_block_delta", {"index": index, "delta": delta}, estimate_tokens(piece))
             yield _event("content_block_stop", {"index": index})
         ending = {"stop_reason": answer.stop_reason, "stop_sequence": None}
@@ -109,6 +98,28 @@ class MessagesApi:
             headers[f"anthropic-ratelimit-{name}-remaining"] = str(max(0, int(bucket.now_at(now))))
             headers[f"anthropic-ratelimit-{name}-reset"] = full.strftime("%Y-%m-%dT%H:%M:%SZ")
         return headers
+
+
+def _block(part: TextPart | CallPart) -> dict[str, object]:
+    match part:
+        case TextPart():
+            return {"type": "text", "text": part.text}
+        case CallPart():
+            return {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments_object(part.arguments)}
+        case _:
+            assert_never(part)
+
+
+def _opened(part: TextPart | CallPart) -> tuple[dict[str, object], str, str, str]:
+    """A part as it begins in a stream, what then comes in pieces, and the names of a piece's type and field."""
+    match part:
+        case TextPart():
+            return {"type": "text", "text": ""}, part.text, "text_delta", "text"
+        case CallPart():
+            start: dict[str, object] = {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
+            return start, part.arguments, "input_json_delta", "partial_json"
+        case _:
+            assert_never(part)
 
 
 def _head(answer: Answer) -> dict[str, object]:

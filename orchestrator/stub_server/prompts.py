@@ -1,6 +1,6 @@
 """From what came over the wire back to a `Prompt`, so that any `ChatModel` can be the brain behind the service.
 
-A wire format carries texts alone. The files that a prompt shows, and what it may write, are read back from the text that
+A wire format carries texts, tools and calls alone. The files that a prompt shows, and what it may write, are read back from the text that
 `core.prompt` writes; a text from elsewhere simply shows none. The key of the random choices comes in the header
 `x-orchestrate-draw` (a `Draw` as JSON); without it, it is derived from the text, so that equal requests get equal answers.
 """
@@ -33,6 +33,7 @@ def prompt_of(asked: Asked, headers: Mapping[str, str]) -> Prompt:
         draw=_draw(asked, headers.get(DRAW_HEADER)),
         files=files,
         writable=tuple(writable[-1].split(", ")) if writable else (),
+        tools=asked.tools,
         response_schema=asked.response_schema,
         max_output_tokens=asked.max_output_tokens or _DEFAULT_OUTPUT_TOKENS,
     )

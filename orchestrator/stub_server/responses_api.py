@@ -4,22 +4,28 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import count
 
-from orchestrator.core.chat import estimate_tokens
+from orchestrator.core.chat import ToolResult, estimate_tokens
 from orchestrator.stub_server.buckets import Account
+from orchestrator.stub_server.caching import Prefixes, automatic
 from orchestrator.stub_server.dialect import (
     Answer,
     Asked,
+    CallPart,
     Rejection,
     ServerEvent,
     UnreadableRequest,
-    conversation,
-    limit_of,
     mapping_of,
     pieces,
-    system_of,
-    turns_of,
 )
 from orchestrator.stub_server.openai_errors import openai_limit_headers, openai_rejection
+from orchestrator.stub_server.reading import (
+    Gathering,
+    call_of,
+    limit_of,
+    listed,
+    text_of,
+    tools_of,
+)
 
 
 class ResponsesApi:
@@ -27,22 +33,27 @@ class ResponsesApi:
 
     def read(self, body: Mapping[str, object]) -> Asked:
         """Read a request's body. Raises `UnreadableRequest`."""
-        asked = body.get("input")
-        turns = (("user", asked),) if isinstance(asked, str) else turns_of(asked, "input")
-        instructions = body.get("instructions")
+        asked, instructions = body.get("input"), body.get("instructions")
+        gathered = Gathering(opening=instructions if isinstance(instructions, str) else "")
+        if isinstance(asked, str):
+            gathered.say("user", asked)
+        else:
+            _gather(gathered, listed(asked, "input"))
         wanted = mapping_of(mapping_of(body.get("text")).get("format"))
         is_json = wanted.get("type") == "json_schema"
-        messages = conversation(turns)
-        if not messages:
-            raise UnreadableRequest("input: at least one turn of the user is expected")
         return Asked(
             model=str(body.get("model", "")),
-            system=system_of(turns, instructions if isinstance(instructions, str) else ""),
-            messages=messages,
+            system=gathered.system,
+            messages=gathered.turns("input"),
             max_output_tokens=limit_of(body.get("max_output_tokens"), "max_output_tokens"),
             response_schema=mapping_of(wanted.get("schema")) if is_json else None,
             is_streamed=body.get("stream") is True,
+            tools=tools_of(body.get("tools"), _tool),
         )
+
+    def prefixes(self, asked: Asked, from_tokens: int) -> Prefixes:
+        """What the service caches by itself."""
+        return automatic(asked.model, asked.text, from_tokens)
 
     def whole(self, answer: Answer) -> Mapping[str, object]:
         """The answer as one JSON object."""
@@ -53,36 +64,20 @@ class ResponsesApi:
             **_head(answer),
             "status": status,
             "incomplete_details": details,
-            "output": [_item(answer)],
+            "output": _output(answer),
             "usage": _usage(answer),
         }
 
     def events(self, answer: Answer, piece_chars: int) -> Iterator[ServerEvent]:
         """The answer as a stream."""
-        numbers = count()
-
-        def event(name: str, fields: Mapping[str, object], tokens: int = 0) -> ServerEvent:
-            body = json.dumps(
-                {"type": name, "sequence_number": next(numbers), **fields}, separators=(",", ":"), ensure_ascii=False
-            )
-            return ServerEvent(f"event: {name}\ndata: {body}\n\n".encode("utf-8", "replace"), tokens)
-
+        told = _Told(piece_chars)
         begun = {**_head(answer), "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
-        yield event("response.created", {"response": begun})
-        yield event("response.in_progress", {"response": begun})
-        item, part = _item(answer), _part(answer)
-        where = {"item_id": item["id"], "output_index": 0, "content_index": 0}
-        kind, field = ("refusal", "refusal") if answer.stop_reason == "refusal" else ("output_text", "text")
-        opening = {**item, "status": "in_progress", "content": []}
-        yield event("response.output_item.added", {"output_index": 0, "item": opening})
-        yield event("response.content_part.added", {**where, "part": {**part, field: ""}})
-        for piece in pieces(answer.text, piece_chars):
-            yield event(f"response.{kind}.delta", {**where, "delta": piece}, estimate_tokens(piece))
-        yield event(f"response.{kind}.done", {**where, field: answer.text})
-        yield event("response.content_part.done", {**where, "part": part})
-        yield event("response.output_item.done", {"output_index": 0, "item": item})
+        yield told.event("response.created", {"response": begun})
+        yield told.event("response.in_progress", {"response": begun})
+        for index, item in enumerate(_output(answer)):
+            yield from told.item(answer, index, item)
         whole = self.whole(answer)
-        yield event(f"response.{whole['status']}", {"response": whole})
+        yield told.event(f"response.{whole['status']}", {"response": whole})
 
     def ping(self) -> bytes:
         """A keep-alive: a comment, and the event that this API sends for it."""
@@ -101,6 +96,74 @@ class ResponsesApi:
     def limit_headers(self, account: Account, now: float) -> Mapping[str, str]:
         """The published limits."""
         return openai_limit_headers(account, now)
+
+
+class _Told:
+    """The events of one stream, numbered."""
+
+    def __init__(self, piece_chars: int) -> None:
+        self._numbers = count()
+        self._piece_chars = piece_chars
+
+    def event(self, name: str, fields: Mapping[str, object], tokens: int = 0) -> ServerEvent:
+        body = json.dumps(
+            {"type": name, "sequence_number": next(self._numbers), **fields}, separators=(",", ":"), ensure_ascii=False
+        )
+        return ServerEvent(f"event: {name}\ndata: {body}\n\n".encode("utf-8", "replace"), tokens)
+
+    def item(self, answer: Answer, index: int, item: Mapping[str, object]) -> Iterator[ServerEvent]:
+        is_call = item["type"] == "function_call"
+        opening = {**item, "status": "in_progress", **({"arguments": ""} if is_call else {"content": []})}
+        yield self.event("response.output_item.added", {"output_index": index, "item": opening})
+        where = {"item_id": item["id"], "output_index": index}
+        yield from self._call(item, where) if is_call else self._message(answer, where)
+        yield self.event("response.output_item.done", {"output_index": index, "item": item})
+
+    def _message(self, answer: Answer, where: Mapping[str, object]) -> Iterator[ServerEvent]:
+        kind, field = ("refusal", "refusal") if answer.stop_reason == "refusal" else ("output_text", "text")
+        where, part = {**where, "content_index": 0}, _part(answer)
+        yield self.event("response.content_part.added", {**where, "part": {**part, field: ""}})
+        yield from self._pieces(f"response.{kind}.delta", where, answer.text)
+        yield self.event(f"response.{kind}.done", {**where, field: answer.text})
+        yield self.event("response.content_part.done", {**where, "part": part})
+
+    def _call(self, item: Mapping[str, object], where: Mapping[str, object]) -> Iterator[ServerEvent]:
+        arguments = str(item["arguments"])
+        yield from self._pieces("response.function_call_arguments.delta", where, arguments)
+        yield self.event("response.function_call_arguments.done", {**where, "arguments": arguments})
+
+    def _pieces(self, name: str, where: Mapping[str, object], text: str) -> Iterator[ServerEvent]:
+        for piece in pieces(text, self._piece_chars):
+            yield self.event(name, {**where, "delta": piece}, estimate_tokens(piece))
+
+
+def _gather(gathered: Gathering, items: list[Mapping[str, object]]) -> None:
+    """Gather items into turns. Raises `UnreadableRequest` where a call lacks its output, or an output its call."""
+    called: set[str] = set()
+    answered: set[str] = set()
+    for item in items:
+        match item.get("type", "message"):
+            case "function_call":
+                call = call_of(item.get("call_id"), item.get("name"), item.get("arguments"))
+                called.add(call.id)
+                gathered.call(call)
+            case "function_call_output":
+                identity = str(item.get("call_id", ""))
+                if identity not in called:
+                    raise UnreadableRequest(f"No tool call found for function call output with call_id {identity}.")
+                answered.add(identity)
+                gathered.result(ToolResult(call=identity, text=text_of(item.get("output", ""))))
+            case "message":
+                gathered.go_on(item.get("role", "user"), text_of(item.get("content", "")))
+            case _:
+                # Thoughts, and what other tools left: nothing that the brain could read.
+                continue
+    if called > answered:
+        raise UnreadableRequest(f"No tool output found for function call {min(called - answered)}.")
+
+
+def _tool(tool: Mapping[str, object]) -> tuple[object, object, object]:
+    return tool.get("name"), tool.get("description"), tool.get("parameters")
 
 
 def _head(answer: Answer) -> dict[str, object]:
@@ -127,7 +190,24 @@ def _part(answer: Answer) -> dict[str, object]:
     return {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
 
 
-def _item(answer: Answer) -> dict[str, object]:
+def _output(answer: Answer) -> list[dict[str, object]]:
+    """The items: what is said, unless there are only calls, and each call."""
+    calls = [_call_item(answer, index, call) for index, call in enumerate(answer.calls)]
+    return [_message_item(answer), *calls] if answer.text or not calls else calls
+
+
+def _call_item(answer: Answer, index: int, call: CallPart) -> dict[str, object]:
+    return {
+        "id": f"fc_{answer.id}_{index}",
+        "type": "function_call",
+        "status": "completed",
+        "call_id": call.id,
+        "name": call.name,
+        "arguments": call.arguments,
+    }
+
+
+def _message_item(answer: Answer) -> dict[str, object]:
     return {
         "id": f"msg_{answer.id}",
         "type": "message",

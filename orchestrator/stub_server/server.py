@@ -1,4 +1,4 @@
-"""The simulated service itself: connections, routes, limits, faults, and what it counts.
+"""The simulated service itself: connections, routes, limits, caches, faults, and what it counts.
 
 One task serves one connection; all of them belong to the service and end with it. Everything that a test may want to
 know afterwards is in `requests`, in the order of arrival.
@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 from orchestrator.core.chat import estimate_tokens
 from orchestrator.ports import ChatModel, Clock
+from orchestrator.stub_server.batch_api import BatchApi
 from orchestrator.stub_server.buckets import Account
+from orchestrator.stub_server.caching import PromptCache
 from orchestrator.stub_server.chat_api import ChatApi
 from orchestrator.stub_server.dialect import Dialect, UnreadableRequest, mapping_of
 from orchestrator.stub_server.exchange import Exchange, House, Seen
@@ -35,15 +37,23 @@ _ROUTES: Mapping[str, tuple[str, Dialect]] = {
 
 @dataclass(slots=True)
 class StubServer:
-    """A running service. `url` is its base for Anthropic's clients, `openai_url` for OpenAI's."""
+    """A running service. `url` is its base for Anthropic's clients, `openai_url` for OpenAI's.
+
+    `accepted` counts all connections so far, `connections` those that are open.
+    """
 
     house: House
     port: int = 0
     requests: list[Seen] = field(default_factory=list)
+    accepted: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _mistakes: list[BaseException] = field(default_factory=list)
-    _accounts: dict[str, Account] = field(default_factory=dict)
+    _accounts: dict[str, tuple[Account, PromptCache]] = field(default_factory=dict)
     _numbers: Counter[str] = field(default_factory=Counter)
+    batches: BatchApi = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.batches = BatchApi(self.house)
 
     @property
     def url(self) -> str:
@@ -65,6 +75,7 @@ class StubServer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end."""
+        self.accepted += 1
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
@@ -126,6 +137,11 @@ class StubServer:
         if request.method == "GET" and path == "/v1/models":
             await responder.send_json(200, {}, _models(self.house.settings.models))
             return
+        if self.batches.takes(path):
+            seen = self._seen(request, session, path, _body(request.body))
+            responder.on_head = seen.begin
+            await self.batches.answer(request, path, seen, responder)
+            return
         if request.method != "POST" or path not in _ROUTES:
             message = f"no route {request.method} {path}"
             await responder.send_json(404, {}, {"error": {"type": "not_found_error", "message": message}})
@@ -134,7 +150,8 @@ class StubServer:
         body = _body(request.body)
         seen = self._seen(request, session, path, body)
         responder.on_head = seen.begin
-        exchange = Exchange(self.house, self._account(provider), dialect, seen, responder, f"{len(self.requests):08x}")
+        account, cache = self._account(provider)
+        exchange = Exchange(self.house, account, dialect, seen, responder, f"{len(self.requests):08x}", cache)
         try:
             if path.endswith("/count_tokens"):
                 await responder.send_json(200, {}, {"input_tokens": estimate_tokens(dialect.read(body).text)})
@@ -149,9 +166,13 @@ class StubServer:
         self.requests.append(seen)
         return seen
 
-    def _account(self, provider: str) -> Account:
+    def _account(self, provider: str) -> tuple[Account, PromptCache]:
+        settings = self.house.settings
         if provider not in self._accounts:
-            self._accounts[provider] = Account(self.house.settings.limits, self.house.clock.now())
+            account = Account(
+                settings.limits, self.house.clock.now(), burst_s=settings.limit_burst_s, later=settings.later_limits
+            )
+            self._accounts[provider] = account, PromptCache(settings.cache_lifetime_s)
         return self._accounts[provider]
 
 
@@ -189,7 +210,7 @@ def _body(raw: bytes) -> Mapping[str, object]:
     """The JSON object of a body; an empty one for anything else, which then lacks what is required."""
     try:
         return mapping_of(json.loads(raw))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
 
 

@@ -27,6 +27,8 @@ FaultKind = Literal[
     "html",
     "wrong_object",
     "truncated_json",
+    # A whole answer whose calls of tools have arguments that are no JSON.
+    "broken_arguments",
     # The connection.
     "reset",
     "short_body",
@@ -47,7 +49,9 @@ class Fault(Value):
 
     kind: FaultKind = Field(description="What happens.")
     retry_after_s: float | None = Field(default=None, ge=0, description="Sent as retry-after with an error status.")
-    after_pieces: int = Field(default=3, ge=0, description="Pieces of text that a stream brings before it goes wrong.")
+    after_pieces: int = Field(
+        default=3, ge=0, description="Pieces of text and arguments that a stream brings before it goes wrong."
+    )
     hang_s: float = Field(
         default=3600.0, gt=0, description="Seconds that a silent connection stays open, unless the client leaves."
     )
@@ -89,6 +93,13 @@ class RateLimits(Value):
     output_tokens_per_minute: int | None = Field(default=None, gt=0, description="Output tokens, as they come.")
 
 
+class LaterLimits(Value):
+    """Limits that come into force while the service runs, in place of all earlier ones."""
+
+    after_s: float = Field(ge=0, description="Seconds after an account's first request.")
+    limits: RateLimits = Field(description="What holds from then on.")
+
+
 class ServerSettings(Value):
     """How the simulated service behaves."""
 
@@ -97,10 +108,26 @@ class ServerSettings(Value):
     tokens_per_s: float | None = Field(default=None, gt=0, description="Pace of a stream; None is at once.")
     piece_chars: int = Field(default=24, gt=0, description="Characters in one event of a stream.")
     limits: RateLimits = Field(default=RateLimits(), description="The account's limits, for each provider.")
+    limit_burst_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds' worth of a limit that may be used at once; providers allow from 1 to 60.",
+    )
+    later_limits: tuple[LaterLimits, ...] = Field(
+        default=(), description="Limits that are changed while it runs, earliest first."
+    )
     faults: FaultPlan = Field(default=FaultPlan(), description="What goes wrong where no session has its own plan.")
     sessions: Mapping[str, FaultPlan] = Field(
         default={}, description="Plans by name, chosen by a path under /s/<name>/."
     )
+    is_cache_simulated: bool = Field(
+        default=True, description="Whether prompts are cached, where the brain counts no cache of its own."
+    )
+    cache_from_tokens: int = Field(default=1024, gt=0, description="The shortest prefix that is cached, in tokens.")
+    cache_lifetime_s: float = Field(
+        default=300.0, gt=0, description="Seconds that a prefix stays cached after its last use."
+    )
+    batch_s: float = Field(default=60.0, ge=0, description="Seconds from a batch's arrival to its end.")
     max_connections: int = Field(default=1024, gt=0, description="Connections at once; more are turned away.")
     max_body_bytes: int = Field(default=32_000_000, gt=0, description="The largest request; a larger one gets 413.")
     idle_s: float = Field(default=60.0, gt=0, description="Seconds that an unused connection stays open.")

@@ -10,7 +10,7 @@ from orchestrator.core.prompt import build_prompt, choose_files
 from orchestrator.core.values import CommitId, Subtask
 from orchestrator.git.repository import Repository
 from orchestrator.measure.forecast import Forecast, Shown, forecast
-from orchestrator.wiring.runs import Material, RunOptions, expand, load_material, take_in
+from orchestrator.wiring.material import Material, RunOptions, expand, load_inputs, prepare, take_in
 from orchestrator.wiring.surroundings import Surroundings
 
 
@@ -26,7 +26,7 @@ class PlannedTask:
 
 def plan_task(surroundings: Surroundings, spec: Path, options: RunOptions) -> PlannedTask:
     """Forecast a run. Raises `SpecError` for everything that a run would refuse."""
-    material = load_material(surroundings, spec, options.backend)
+    material = prepare(load_inputs(surroundings, spec, options.backend), surroundings)
     agents = options.limits(material.task.spec.limits).agents
     title = f"{material.task.spec.name} · {material.chosen.name}"
     plan = material.task.spec.split.plan
@@ -49,7 +49,9 @@ def _shown(subtask: Subtask, material: Material, repository: Repository, base: C
     files = repository.read(base, select(repository.paths(base), (*subtask.writable, *subtask.context)))
     selection = choose_files(files, subtask.writable, subtask.context, subtask.context_tokens)
     skills = [material.skills[name] for name in subtask.skills]
-    prompt = build_prompt(subtask, selection, skills, (), Draw(seed=0, subtask=subtask.id))
+    prompt = build_prompt(
+        subtask, selection, skills, (), Draw(seed=0, subtask=subtask.id), material.chosen.backend.manner
+    )
     return Shown(
         input_tokens=estimate_tokens(prompt.text),
         files=len(selection.shown),

@@ -39,9 +39,7 @@ def quote_for(
     )
 
 
-def _most_bytes(
-    subtask: Subtask, paths: Sequence[str], sizes: Mapping[str, int], skills: Mapping[str, Skill]
-) -> int:
+def _most_bytes(subtask: Subtask, paths: Sequence[str], sizes: Mapping[str, int], skills: Mapping[str, Skill]) -> int:
     shown = {path for glob in (*subtask.writable, *subtask.context) for path in select_sorted(paths, glob)}
     files = min(sum(sizes[path] for path in shown), subtask.context_tokens * _BYTES_OF_CONTEXT_TOKEN)
     named = sum(len(path) for path in shown)

@@ -13,12 +13,11 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator import __version__
-from orchestrator.catalog import LoadedTask, expand_task, find_config, load_config, load_skills, load_task
+from orchestrator.catalog import LoadedTask
 from orchestrator.core.errors import EnvironmentFault, SpecError
 from orchestrator.core.events import BatchMerged, Event, FinishReason, RunResumed, RunStarted
 from orchestrator.core.fold import apply, fold
 from orchestrator.core.gates import gate_settings, integration_checks
-from orchestrator.core.skills import Skill
 from orchestrator.core.state import RunState
 from orchestrator.core.values import CommitId, Conflict, Limits, RunId, Subtask
 from orchestrator.engine.clock import SystemClock
@@ -27,7 +26,7 @@ from orchestrator.engine.effects import Effects, World
 from orchestrator.engine.planner import FixedSplit, PlannedSplit
 from orchestrator.gate.pipeline import CommandGate
 from orchestrator.gate.readiness import missing_commands
-from orchestrator.git.intake import init_from_checkout, init_from_folder, init_from_url, is_checkout_root, open_bare
+from orchestrator.git.intake import is_checkout_root, open_bare
 from orchestrator.git.publish import published
 from orchestrator.git.repository import Repository
 from orchestrator.git.trees import TreePool
@@ -36,51 +35,10 @@ from orchestrator.git.workspace import BlobWorkspaces
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.sqlite import JournalReader, SqliteJournal
 from orchestrator.journal.store import RunFolder
-from orchestrator.ports import Journal, Observer, Splitter
-from orchestrator.wiring.backends import DEFAULT, ChosenBackend, Means, choose_backend
+from orchestrator.ports import Journal, Observer, Splitter, Workspaces
+from orchestrator.wiring.assembly import ChosenBackend
+from orchestrator.wiring.material import Material, RunOptions, expand, load_inputs, prepare, quoted, take_in
 from orchestrator.wiring.surroundings import Surroundings
-
-MOST_DEFAULT_CHECKS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What the command line may say; None leaves it to the task file."""
-
-    backend: str | None = None
-    seed: int = 0
-    agents: int | None = None
-    gate_slots: int | None = None
-    cost_usd: float | None = None
-    tokens: int | None = None
-    wall_s: float | None = None
-    attempts: int | None = None
-    is_serial: bool | None = None
-    store: Path | None = None
-
-    def limits(self, given: Limits) -> Limits:
-        """Put what was said over what the file says."""
-        said = {
-            "agents": self.agents,
-            "gate_slots": self.gate_slots,
-            "cost_usd": self.cost_usd,
-            "tokens": self.tokens,
-            "wall_s": self.wall_s,
-            "attempts": self.attempts,
-            "is_serial": self.is_serial,
-        }
-        limits = given.model_dump() | {name: value for name, value in said.items() if value is not None}
-        return Limits(**(limits | {"agents": 1, "gate_slots": 1} if limits["is_serial"] else limits))
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """A task and a backend, loaded and checked: what a run is made from."""
-
-    task: LoadedTask
-    chosen: ChosenBackend
-    skills: Mapping[str, Skill]
-    clock: SystemClock
 
 
 @dataclass(slots=True)
@@ -110,38 +68,32 @@ class OpenRun:
             apply(self.state, entry.event, entry.at)
             for observe in observers:
                 observe(entry)
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.pool.close)
+            for resource in self.material.chosen.resources:
+                await stack.enter_async_context(resource)
             return await Driver(self.state, self.journal, self.effects, self.clock, observers, stop).drive()
-        finally:
-            await self.pool.close()
-
-
-def load_material(surroundings: Surroundings, spec: Path, backend: str | None) -> Material:
-    """Load a task file, the backend's configuration and the skills. Raises `SpecError` with everything that is wrong."""
-    spec = surroundings.cwd / spec
-    near = spec.parent
-    skills = load_skills(surroundings.skill_folders(near))
-    task = load_task(spec, skills=frozenset(skills))
-    config = load_config(find_config(backend or DEFAULT, surroundings.config_folders(near)).absolute())
-    clock = SystemClock()
-    return Material(task, choose_backend(config, Means(clock, task.reference)), skills, clock)
 
 
 @contextlib.contextmanager
 def start_run(surroundings: Surroundings, spec: Path, options: RunOptions) -> Iterator[OpenRun]:
     """Open a new run. Raises `SpecError` or `EnvironmentFault`, and then leaves nothing behind."""
-    material = load_material(surroundings, spec, options.backend)
-    started = datetime.fromtimestamp(material.clock.now()).astimezone()
-    folder = surroundings.store(options.store).create(f"{started:%Y%m%d-%H%M%S}-{material.task.spec.name}")
+    inputs = load_inputs(surroundings, spec, options.backend)
+    started = datetime.fromtimestamp(inputs.clock.now()).astimezone()
+    folder = surroundings.store(options.store).create(f"{started:%Y%m%d-%H%M%S}-{inputs.task.spec.name}")
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.locked())
         try:
+            material = prepare(inputs, surroundings, record=options.record, state=folder.path)
             repository, base = take_in(material.task, folder.repository, surroundings.env)
             stack.callback(repository.close)
             _require_room_for_a_branch(material.task, surroundings.env)
-            run = _run_started(folder.run, material, base, options, surroundings.env)
+            subtasks = expand(material.task, repository, base)
+            run = _run_started(folder.run, material, base, options, surroundings.env).model_copy(
+                update={"quote": quoted(material, subtasks, repository.sizes(base))}
+            )
             stack.callback(folder.drop_trees)
-            opened = _open(surroundings, folder, material, repository, run)
+            opened = _open(surroundings, folder, material, Opening(repository, run, subtasks))
             opened.journal = stack.enter_context(SqliteJournal(folder.journal))
         except BaseException:
             folder.drop_trees()
@@ -164,13 +116,17 @@ def resume_run(surroundings: Surroundings, folder: RunFolder, options: RunOption
         if state.is_over:
             ended = (state.finished or "").replace("_", " ")
             raise EnvironmentFault(f"run {folder.run} has ended ({ended}); there is nothing to resume")
-        material = load_material(surroundings, Path(run.spec_path), run.config)
+        inputs = load_inputs(surroundings, Path(run.spec_path), run.config)
+        material = prepare(inputs, surroundings, record=options.record, state=folder.path)
         _require_unchanged(material, run)
         limits = options.limits(state.limits)
+        _require_prices(material.chosen, limits)
         repository = open_bare(folder.repository, surroundings.env)
         stack.callback(repository.close)
         stack.callback(folder.drop_trees)
-        opened = _open(surroundings, folder, material, repository, run.model_copy(update={"limits": limits}))
+        subtasks = expand(material.task, repository, run.base)
+        opening = Opening(repository, run.model_copy(update={"limits": limits}), subtasks)
+        opened = _open(surroundings, folder, material, opening)
         opened.journal = stack.enter_context(SqliteJournal(folder.journal))
         opened.state = state
         lost = asyncio.run(_lost_merge(state, opened.trunk))
@@ -179,22 +135,6 @@ def resume_run(surroundings: Surroundings, folder: RunFolder, options: RunOption
         before: list[tuple[float, Event]] = [(state.last_at, lost)] if lost else []
         opened.opening = [*before, (material.clock.now(), resumed)]
         yield opened
-
-
-def take_in(task: LoadedTask, git_dir: Path, env: Mapping[str, str]) -> tuple[Repository, CommitId]:
-    """Make the run's own repository from what the task names."""
-    repo = task.spec.repo
-    if repo.url is not None:
-        return init_from_url(git_dir, repo.url, repo.ref, env)
-    path = task.repo_path
-    if path is None or not path.is_dir():
-        line = task.line_of(("repo", "path"))
-        raise SpecError(
-            [f"{task.path}:{line}: repo.path: there is no folder {str(path)!r}; write a path relative to this file"]
-        )
-    if is_checkout_root(path, env):
-        return init_from_checkout(git_dir, path, repo.ref, env)
-    return init_from_folder(git_dir, path, repo.exclude, env)
 
 
 def _require_room_for_a_branch(task: LoadedTask, env: Mapping[str, str]) -> None:
@@ -214,26 +154,6 @@ def _require_prices(chosen: ChosenBackend, limits: Limits) -> None:
             f"no price is known for backend {chosen.name!r}, so a limit on its cost means nothing; give prices in "
             f"{chosen.source}, or limit tokens instead (--max-tokens)"
         )
-
-
-def _require_integration_gate(subtasks: Sequence[Subtask], task: LoadedTask) -> None:
-    """Without one, each batch is judged by every check of what is merged, which grows with the square of the subtasks."""
-    distinct = {check.key for subtask in subtasks for check in subtask.checks}
-    if task.spec.integration_gate is None and len(distinct) > MOST_DEFAULT_CHECKS:
-        line = task.line_of(("gate",))
-        raise SpecError(
-            [
-                f"{task.path}:{line}: without `integration_gate`, each batch would be judged by {len(distinct)} checks; "
-                "write `integration_gate: {checks: […]}` with those that judge the whole"
-            ]
-        )
-
-
-def expand(task: LoadedTask, repository: Repository, base: CommitId) -> tuple[Subtask, ...]:
-    """Turn a task without a plan into subtasks. Raises `SpecError` with lines."""
-    subtasks = expand_task(task, repository.paths(base), repository.sizes(base))
-    _require_integration_gate(subtasks, task)
-    return subtasks
 
 
 def _interpreter(task: LoadedTask, env: Mapping[str, str]) -> str:
@@ -269,6 +189,7 @@ def _run_started(
         repo=spec.repo.url or str(task.repo_path),
         base=base,
         backend=chosen.name,
+        model=chosen.model.name if chosen.model is not None else "",
         backend_digest=chosen.digest,
         config=chosen.source,
         is_simulated=chosen.is_simulated,
@@ -280,27 +201,28 @@ def _run_started(
     )
 
 
-def _open(
-    surroundings: Surroundings, folder: RunFolder, material: Material, repository: Repository, run: RunStarted
-) -> OpenRun:
-    clock, task = material.clock, material.task
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a run begins with; `subtasks` are none where a model is to plan them."""
+
+    repository: Repository
+    run: RunStarted
+    subtasks: tuple[Subtask, ...]
+
+
+def _open(surroundings: Surroundings, folder: RunFolder, material: Material, opening: Opening) -> OpenRun:
+    clock, repository, run = material.clock, opening.repository, opening.run
     gate = CommandGate(run.gate, clock, surroundings.path, surroundings.locale)
-    prepare = gate.prepare if run.gate.setup else None
-    # One tree more than gate slots: the integration lane has its own.
+    slots = run.limits.gate_slots
+    # One tree more than gate slots: the integration lane has its own. Rehearsals must not take those of gates.
+    size = slots + 1 + (slots if material.chosen.rehearses else 0)
     folder.drop_trees()
-    pool = TreePool(repository, run.base, folder.fresh_trees(), size=run.limits.gate_slots + 1, prepare=prepare)
+    prepare_tree = gate.prepare if run.gate.setup else None
+    pool = TreePool(repository, run.base, folder.fresh_trees(), size=size, prepare=prepare_tree)
     trunk = GitTrunk.start(repository, run.run, run.base, clock.now)
     workspaces = BlobWorkspaces(repository)
-    plan = task.spec.split.plan
-    splitter: Splitter
-    if plan is None:
-        subtasks = expand(task, repository, run.base)
-        _require_commands(subtasks, run, surroundings, repository.paths(run.base))
-        splitter = FixedSplit(subtasks)
-    else:
-        splitter = PlannedSplit(task.spec, plan, material.chosen.model, workspaces, repository.sizes, clock)
     world = World(
-        splitter=splitter,
+        splitter=_splitter(surroundings, material, opening, workspaces),
         backend=material.chosen.backend,
         workspaces=workspaces,
         trees=pool,
@@ -309,8 +231,26 @@ def _open(
         clock=clock,
         skills=material.skills,
         protected=run.gate.protected,
+        rehearsal_slots=slots,
     )
     return OpenRun(folder, material, repository, trunk, Effects(world), pool, surroundings)
+
+
+def _splitter(surroundings: Surroundings, material: Material, opening: Opening, workspaces: Workspaces) -> Splitter:
+    task, run, repository = material.task, opening.run, opening.repository
+    plan = task.spec.split.plan
+    if plan is None:
+        _require_commands(opening.subtasks, run, surroundings, repository.paths(run.base))
+        return FixedSplit(opening.subtasks)
+    if material.chosen.model is None:
+        line = task.line_of(("split",))
+        raise SpecError(
+            [
+                f"{task.path}:{line}: split.plan: backend {material.chosen.name!r} is no chat model and cannot plan; "
+                "write `split: {items: …}`, or take another backend"
+            ]
+        )
+    return PlannedSplit(task.spec, plan, material.chosen.model, workspaces, repository.sizes, material.clock)
 
 
 def _require_unchanged(material: Material, run: RunStarted) -> None:

@@ -15,7 +15,8 @@ from orchestrator.engine.driver import Stop
 from orchestrator.git.trunk import GitTrunk
 from orchestrator.journal.sqlite import JournalReader, SqliteJournal
 from orchestrator.journal.store import RunStore
-from orchestrator.wiring.runs import RunOptions, resume_run, start_run
+from orchestrator.wiring.material import RunOptions
+from orchestrator.wiring.runs import resume_run, start_run
 from orchestrator.wiring.surroundings import Surroundings
 from tests.e2e.conftest import write_sources, write_task
 

@@ -235,7 +235,9 @@ async def test_what_is_not_streamed_is_one_object_with_the_same_text_and_usage(p
     assert '_tokens": 77' in flat
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"no json", b'{"messages": 1, "input": 2, "max_tokens": 1}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b"no json", b"[" * 100_000, b'{"messages": 1, "input": 2, "max_tokens": 1}']
+)
 @pytest.mark.parametrize("path", BODIES)
 async def test_a_request_that_cannot_be_read_is_a_400_in_the_providers_own_words(path, body):
     async with service() as server, httpx2.AsyncClient(base_url=server.url) as client:

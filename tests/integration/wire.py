@@ -1,6 +1,7 @@
 """The three model APIs against one server on loopback."""
 
-from contextlib import asynccontextmanager
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Api:
     suffix: str
 
     def over(self, url: str, *, key: str = KEY, transport=None, on_response=None, **settings) -> Any:
-        made = self.settings(model="the-model", base_url=url + self.suffix, **{**LIMITS, **settings})
+        made = self.settings(**{"model": "the-model", "base_url": url + self.suffix, **LIMITS, **settings})
         # The real transport, without loading certificates that loopback does not need: 20 ms a model.
         transport = transport or httpx2.AsyncHTTPTransport(verify=False)
         return self.model(made, Connection(SecretStr(key), SystemClock(), transport, on_response))
@@ -64,8 +65,8 @@ class Brain:
 
     name = "brain"
 
-    def __init__(self, text: str = TEXT, usage: Usage = USAGE, stop_reason: str = "end_turn"):
-        self.completion = Completion(text=text, stop_reason=stop_reason, usage=usage)
+    def __init__(self, text: str = TEXT, usage: Usage = USAGE, stop_reason: str = "end_turn", calls=()):
+        self.completion = Completion(text=text, stop_reason=stop_reason, usage=usage, calls=calls)
         self.prompts: list[Prompt] = []
 
     async def complete(self, prompt, meter):
@@ -77,3 +78,24 @@ class Brain:
 async def service(brain=None, **settings):
     async with serving(brain or Brain(), SystemClock(), ServerSettings(**settings)) as server:
         yield server
+
+
+class ServedModel:
+    """A model over the provider's SDK and a connection to a service of its own, which starts with the first request."""
+
+    name = "the-model"
+
+    def __init__(self, api: str, brain, **settings):
+        self._api, self._brain, self._settings = APIS[api], brain, settings
+        self._stack, self._starting = AsyncExitStack(), asyncio.Lock()
+        self._model: ApiModel | None = None
+
+    async def complete(self, prompt, meter):
+        async with self._starting:
+            if self._model is None:
+                server = await self._stack.enter_async_context(service(self._brain, **self._settings))
+                self._model = await self._stack.enter_async_context(self._api.over(server.url, is_simulated=True))
+        return await self._model.complete(prompt, meter)
+
+    async def aclose(self):
+        await self._stack.aclose()

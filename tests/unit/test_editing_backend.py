@@ -5,7 +5,8 @@ import pytest
 from orchestrator.backends.sessions.editing import EditingBackend
 from orchestrator.core.chat import Completion
 from orchestrator.core.errors import BackendError
-from orchestrator.core.values import Span, Usage, digest_of
+from orchestrator.core.paths import UnsafePath
+from orchestrator.core.values import Allowance, Span, Usage, digest_of
 from orchestrator.ports import Meter
 from tests.fakes_backends import FakeClock, MemoryWorkspace, ScriptedModel, busy, generation_of, prompt_for
 
@@ -67,6 +68,8 @@ async def test_a_misfit_writes_nothing_and_says_what_did_not_fit():
         (Completion(text=GOOD, stop_reason="tool_use", usage=Usage()), "malformed_reply"),
         (busy("overloaded"), "backend_unavailable"),
         (busy("context_too_long"), "context_too_long"),
+        (busy("rate_limit"), "rate_limited"),
+        (busy("not_recorded"), "not_recorded"),
     ],
 )
 async def test_each_way_to_fail_has_its_reason_and_feedback(reply, reason):
@@ -107,18 +110,65 @@ async def test_corrections_end():
     assert len(model.prompts) == 2
 
 
+def costing(outcome, **failed):
+    """What a request is that goes through, or not, after others failed."""
+
+    async def answered(prompt, meter):
+        meter.failed += Usage(**failed)
+        if isinstance(outcome, BackendError):
+            raise outcome
+        return Completion(text=outcome, stop_reason="end_turn", usage=Usage(requests=1, input_tokens=10))
+
+    return answered
+
+
 async def test_usage_before_an_outage_is_kept():
-    generation, _ = await generation_of(backend(MISFIT, busy(), corrections=1)[0], FILES)
+    generation, _ = await generation_of(backend(MISFIT, costing(busy(), requests=1), corrections=1)[0], FILES)
     assert generation.failure.reason == "backend_unavailable"
     assert generation.usage.requests == 2
     assert generation.usage.cost_usd == 0.5
     assert generation.exchanges[1].reply is None
 
 
-@pytest.mark.parametrize(("kind", "unknown"), [("transient", 1), ("stall", 1), ("rate_limit", 0), ("overloaded", 0)])
-async def test_a_request_that_broke_off_may_have_been_billed_and_one_turned_away_was_not(kind, unknown):
-    generation, _ = await generation_of(backend(busy(kind))[0], FILES)
-    assert (generation.usage.requests, generation.usage.unknown_requests) == (1, unknown)
+async def test_what_failed_requests_may_have_cost_is_taken_over_and_belongs_to_the_request_they_were_made_for():
+    lost = {"requests": 2, "unknown_requests": 1, "unknown_tokens": 70, "unknown_cost_usd": 0.25}
+    for script in ([costing(GOOD, **lost)], [costing(busy("stall"), **lost)]):
+        generation, _ = await generation_of(backend(*script)[0], FILES)
+        usage = generation.usage
+        assert (usage.unknown_requests, usage.unknown_tokens, usage.unknown_cost_usd) == (1, 70, 0.25)
+        assert usage.requests == (3 if generation.failure is None else 2)
+        assert usage == generation.exchanges[0].usage
+
+
+async def test_nothing_is_counted_that_nobody_counted():
+    generation, _ = await generation_of(backend(busy("stall"))[0], FILES)
+    assert generation.usage == Usage()
+    assert len(generation.exchanges) == 1
+
+
+async def test_a_budget_that_is_used_up_says_what_was_needed():
+    needed = Allowance(cost_usd=2.0, tokens=5)
+    failure = await failure_of(BackendError("no money", kind="budget", needed=needed))
+    assert (failure.reason, failure.needed) == ("budget", needed)
+
+
+async def test_a_path_that_the_workspace_refuses_is_feedback():
+    class Refusing(MemoryWorkspace):
+        async def write(self, files):
+            raise UnsafePath("'a.py' cannot be a file and a folder at once")
+
+    generation = await backend(GOOD)[0].generate(prompt_for(), Refusing(FILES), Meter())
+    assert generation.failure.reason == "edit_does_not_apply"
+    assert generation.failure.feedback == "Nothing was applied: 'a.py' cannot be a file and a folder at once."
+
+
+async def test_a_correction_is_stored_as_what_is_new_in_it():
+    subject, model = backend(MISFIT, GOOD, corrections=1)
+    generation, _ = await generation_of(subject, FILES)
+    first, second = (generation.bodies[each.prompt].decode() for each in generation.exchanges)
+    assert first == model.prompts[0].text
+    assert second.startswith(f"(continues {digest_of(first.encode())})\n\n## assistant\n{MISFIT}")
+    assert second.endswith(model.prompts[1].messages[2].text)
 
 
 async def test_times_count_from_the_start_of_the_effect_and_waits_are_no_part_of_a_request():

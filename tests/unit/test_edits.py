@@ -2,10 +2,10 @@
 
 import pytest
 
-from orchestrator.core.edits import EDIT_FORMAT, Edit, EditError, parse_reply, render_edits
-from orchestrator.core.edits_apply import MAX_FEEDBACK_CHARS, apply_edits
-from orchestrator.core.edits_diff import edits_between, edits_from_diff, parse_diff
-from orchestrator.core.edits_lines import Document
+from orchestrator.core.edits.apply import MAX_FEEDBACK_CHARS, apply_edits
+from orchestrator.core.edits.blocks import EDIT_FORMAT, Edit, EditError, parse_reply, render_edits
+from orchestrator.core.edits.diff import edits_between, edits_from_diff, parse_diff
+from orchestrator.core.edits.lines import Document
 from orchestrator.core.errors import SpecError
 
 BLOCK = "src/a.py\n<<<<<<< SEARCH\nold\n=======\nnew\n>>>>>>> REPLACE\n"

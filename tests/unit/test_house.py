@@ -79,4 +79,4 @@ def test_nothing_is_imported_that_the_project_does_not_declare():
                 used |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 used.add(node.module.split(".")[0])
-    assert used - set(sys.stdlib_module_names) - {"orchestrator"} <= declared | {"httpx2", "pydantic_core"}
+    assert used - set(sys.stdlib_module_names) - {"orchestrator"} <= declared | {"httpx2", "pydantic_core", "pytest"}

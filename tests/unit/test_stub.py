@@ -17,8 +17,8 @@ from orchestrator.backends.stub.profile import ANSWER_ERRORS, API_FAULTS, StubPr
 from orchestrator.backends.stub.rewrites import concrete_path, rewritten
 from orchestrator.core.chat import Message, estimate_tokens
 from orchestrator.core.draws import choice, fraction, lognormal
-from orchestrator.core.edits import EditError, parse_reply
-from orchestrator.core.edits_apply import apply_edits
+from orchestrator.core.edits.apply import apply_edits
+from orchestrator.core.edits.blocks import EditError, parse_reply
 from orchestrator.core.errors import BackendError, SpecError
 from orchestrator.core.globs import matches
 from orchestrator.core.prompt import correction

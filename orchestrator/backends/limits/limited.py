@@ -33,6 +33,8 @@ _STATUS: dict[BackendFault, int | None] = {
     "unknown_model": 404,
     "invalid_request": 400,
     "context_too_long": 413,
+    "budget": 400,
+    "not_recorded": 400,
 }
 
 

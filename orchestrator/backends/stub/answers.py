@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 
 from orchestrator.backends.stub.rewrites import concrete_path, new_file, rewritten, words_of
 from orchestrator.core.chat import Prompt
-from orchestrator.core.edits import Edit
-from orchestrator.core.edits_diff import FileDiff, edits_between, edits_from_diff
+from orchestrator.core.edits.blocks import Edit
+from orchestrator.core.edits.diff import FileDiff, edits_between, edits_from_diff
 
-_MAX_CHANGED_FILES = 5
+MAX_CHANGED_FILES = 5
 _DEFAULT_PLAN_LENGTH = 12
 _LIMIT = re.compile(r"\b(?:at most|up to|maximum(?: of)?|max_subtasks\W+)\s*(\d+)", re.IGNORECASE)
 _TITLE = re.compile(r"^# Subtask: (.+)$", re.MULTILINE)
@@ -61,7 +61,7 @@ def plan(prompt: Prompt) -> str:
 def _rewrites(prompt: Prompt) -> tuple[Edit, ...]:
     title = title_of(prompt)
     edits: list[Edit] = []
-    for shown in [each for each in prompt.files if each.is_writable][:_MAX_CHANGED_FILES]:
+    for shown in [each for each in prompt.files if each.is_writable][:MAX_CHANGED_FILES]:
         text = shown.text.removeprefix("\ufeff").replace("\r\n", "\n")
         edits.extend(edits_between(shown.path, text, rewritten(shown.path, text, title)))
     if edits:

@@ -1,43 +1,20 @@
-"""How the stub goes wrong: each kind of mistake turns the right answer into a wrong one, as models make them.
+"""How the stub goes wrong: which mistake an answer makes, if any, and the answer that makes it.
 
 A spoiled answer is a plausible reply, not a marked one: nothing downstream can tell it from an honest attempt but by
-looking at it, which is what the parser, the policy and the gate are there for.
+looking at it, which is what the parser, the policy and the gate are there for. The mistakes in a change: `mistakes`. How
+they are written: `replies`.
 """
 
-import ast
-import difflib
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar, assert_never
+from collections.abc import Sequence
+from typing import assert_never
 
+from orchestrator.backends.stub.mistakes import broken, cheating, wrong
 from orchestrator.backends.stub.profile import ANSWER_ERRORS, API_FAULTS, AnswerError, ApiFault, StubProfile
+from orchestrator.backends.stub.replies import REFUSAL, Reply, cut, edits_reply, malformed_reply, misplaced_reply
 from orchestrator.core.chat import Prompt, estimate_tokens
-from orchestrator.core.draws import Key, choice, fraction
-from orchestrator.core.edits import Edit, EditError, render_edits
-from orchestrator.core.edits_apply import apply_edits
-from orchestrator.core.edits_diff import edits_between
-from orchestrator.core.mutation import sites
+from orchestrator.core.draws import Key, fraction
+from orchestrator.core.edits.blocks import Edit
 from orchestrator.core.prompt import carries_feedback
-from orchestrator.core.values import StopReason
-
-_Place = TypeVar("_Place")
-_REFUSAL = "I cannot help with this request."
-_TEST_PATH = re.compile(r"\btests?/(?:[\w-]+/)*(?:test_[\w-]+|[\w-]+_test|conftest)\.py\b")
-_TEST_FOLDER = re.compile(r"\b(tests?)/")
-_ASSERTION = re.compile(r"^(\s*)assert\b.*$", re.MULTILINE)
-# What a text states that can be wrong: a number, or a name in code.
-_STATEMENT = re.compile(r"\b\d+\b|(?<=`)\w+(?=`)")
-_PERMISSIVE_TEST = "def test_everything():\n    assert True\n"
-_PERMISSIVE_CONFTEST = "def pytest_collection_modifyitems(items):\n    items.clear()\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The text of an answer and how it ends."""
-
-    text: str
-    stop_reason: StopReason = "end_turn"
 
 
 def error_for(profile: StubProfile, prompt: Prompt, key: Key) -> AnswerError | None:
@@ -71,19 +48,19 @@ def spoiled(kind: AnswerError, introduction: str, edits: Sequence[Edit], prompt:
     """The reply that makes this mistake in place of the right edits."""
     match kind:
         case "refusal":
-            return Reply(_REFUSAL, "refusal")
+            return Reply(REFUSAL, "refusal")
         case "truncated":
-            return _cut(_reply(introduction, edits).text, key)
+            return cut(edits_reply(introduction, edits, prompt).text, key)
         case "malformed_block":
-            return Reply(_malformed(_reply(introduction, edits).text, key))
+            return malformed_reply(edits_reply(introduction, edits, prompt), prompt, key)
         case "misplaced_edit":
-            return _reply(introduction, _misplaced(edits, key))
+            return misplaced_reply(introduction, edits, prompt, key)
         case "broken_syntax":
-            return _reply(introduction, _broken(edits, prompt, key))
+            return edits_reply(introduction, broken(edits, prompt, key), prompt)
         case "wrong_edit":
-            return _reply(introduction, _wrong(edits, prompt, key))
+            return edits_reply(introduction, wrong(edits, prompt, key), prompt)
         case "protected_edit":
-            return _reply(introduction, _cheating(edits, prompt, key))
+            return edits_reply(introduction, cheating(edits, prompt, key), prompt)
         case _:
             assert_never(kind)
 
@@ -91,173 +68,7 @@ def spoiled(kind: AnswerError, introduction: str, edits: Sequence[Edit], prompt:
 def spoiled_plan(kind: AnswerError, text: str, key: Key) -> Reply:
     """The same for an answer in JSON, where only some of the mistakes make sense."""
     if kind == "refusal":
-        return Reply(_REFUSAL, "refusal")
+        return Reply(REFUSAL, "refusal")
     if kind == "truncated":
-        return _cut(text, key)
+        return cut(text, key)
     return Reply(text.rstrip().removesuffix("}") if kind == "malformed_block" else text)
-
-
-def _reply(introduction: str, edits: Sequence[Edit]) -> Reply:
-    return Reply(f"{introduction}\n\n{render_edits(edits)}")
-
-
-def _cut(text: str, key: Key) -> Reply:
-    return Reply(text[: int(len(text) * (0.3 + 0.6 * fraction((*key, "cut"))))], "max_tokens")
-
-
-def _malformed(text: str, key: Key) -> str:
-    divider = re.search(r"^={7,}\n", text, re.MULTILINE)
-    closings = list(re.finditer(r"^>{7,} REPLACE\n", text, re.MULTILINE))
-    ways = [re.sub(r"^[<=>]{7,}.*$", "```", text, flags=re.MULTILINE)]
-    if divider is not None and closings:
-        ways.append(text[: divider.start()] + text[divider.end() :])
-        ways.append(text[: closings[-1].start()] + text[closings[-1].end() :])
-    return choice((*key, "malformed"), ways)
-
-
-def _misplaced(edits: Sequence[Edit], key: Key) -> list[Edit]:
-    """Quote one line of one SEARCH text as it never was; give an edit that quotes nothing a file that is not there."""
-    quoting = [at for at, edit in enumerate(edits) if edit.search.strip()] or list(range(len(edits)))
-    if not quoting:
-        return []
-    at = choice((*key, "misplaced"), quoting)
-    edit = edits[at]
-    lines = edit.search.splitlines(keepends=True)
-    spots = [number for number, line in enumerate(lines) if line.strip()]
-    if not spots:
-        wrong = replace(edit, path=f"{edit.path}.orig", search="# as before\n", is_deletion=False)
-    else:
-        spot = choice((*key, "misquoted"), spots)
-        lines[spot] = f"{lines[spot].rstrip()}  # as before\n"
-        wrong = replace(edit, search="".join(lines))
-    return [*edits[:at], wrong, *edits[at + 1 :]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Changed:
-    """One file that the right answer changes: before (None: it is new), after, and the lines that it adds, from 1."""
-
-    path: str
-    old: str | None
-    new: str
-    added: tuple[int, ...]
-    is_python: bool
-
-
-def _wrong(edits: Sequence[Edit], prompt: Prompt, key: Key) -> list[Edit]:
-    """One small mistake among all the lines that the answer adds: in code, else in a text; broken syntax where there is neither."""
-    changes = _changes(edits, prompt)
-    places = [(change, site) for change in changes if change.is_python for site in sites(change.new, set(change.added))]
-    for change, site in _from_a_drawn_one(places, (*key, "mutation")):
-        mutant = site.mutant(change.new)
-        if mutant is not None and mutant.source != change.old:
-            return _with(edits, change, mutant.source)
-    spots = [(change, line) for change in changes if not change.is_python for line in change.added]
-    for change, number in _from_a_drawn_one(spots, (*key, "misstatement")):
-        wrong = _on_line(change.new, number, lambda line: _STATEMENT.sub(_misstated, line, count=1))
-        if wrong not in {change.new, change.old}:
-            return _with(edits, change, wrong)
-    return _broken(edits, prompt, key)
-
-
-def _misstated(found: re.Match[str]) -> str:
-    return str(int(found[0]) + 1) if found[0].isdecimal() else f"{found[0]}_all"
-
-
-def _broken(edits: Sequence[Edit], prompt: Prompt, key: Key) -> list[Edit]:
-    """Take one closing character from an added line, such that the file does not parse; else leave a line that never parses."""
-    changes = [change for change in _changes(edits, prompt) if change.is_python]
-    places = [(change, line) for change in changes for line in change.added]
-    for change, number in _from_a_drawn_one(places, (*key, "syntax")):
-        source = _on_line(change.new, number, _without_last_closing)
-        if not _parses(source):
-            return _with(edits, change, source)
-    return _with_leftover(edits)
-
-
-def _without_last_closing(line: str) -> str:
-    cut = max(line.rfind(character) for character in ')]}:"')
-    return line if cut < 0 else line[:cut] + line[cut + 1 :]
-
-
-def _on_line(text: str, number: int, change: Callable[[str], str]) -> str:
-    lines = text.split("\n")
-    lines[number - 1] = change(lines[number - 1])
-    return "\n".join(lines)
-
-
-def _from_a_drawn_one(places: list[_Place], key: Key) -> list[_Place]:
-    """All places, beginning at one that is drawn: where a place turns out to be of no use, the next one is taken."""
-    first = int(fraction(key) * len(places))
-    return [*places[first:], *places[:first]]
-
-
-def _with_leftover(edits: Sequence[Edit]) -> list[Edit]:
-    """Leave half of a conflict marker behind in the last block that writes something."""
-    for at in range(len(edits) - 1, -1, -1):
-        if not edits[at].is_deletion:
-            wrong = replace(edits[at], replace=f"{edits[at].replace}<<<<<<< ours\n")
-            return [*edits[:at], wrong, *edits[at + 1 :]]
-    return list(edits)
-
-
-def _with(edits: Sequence[Edit], change: _Changed, source: str) -> list[Edit]:
-    """The same edits, but for one file, which becomes `source`."""
-    others = [edit for edit in edits if edit.path != change.path]
-    return [*edits_between(change.path, change.old, source), *others]
-
-
-def _changes(edits: Sequence[Edit], prompt: Prompt) -> list[_Changed]:
-    """The files that the edits write, as far as the prompt shows them; none where the edits do not apply."""
-    shown = {each.path: each.text.removeprefix("\ufeff").replace("\r\n", "\n") for each in prompt.files}
-    try:
-        results = apply_edits(edits, {path: text.encode() for path, text in shown.items()})
-    except EditError:
-        return []
-    texts = {path: after.decode() for path, after in results.items() if after is not None}
-    return [
-        _Changed(path, shown.get(path), text, _added_lines(shown.get(path, ""), text), path.endswith(".py"))
-        for path, text in texts.items()
-    ]
-
-
-def _added_lines(old: str, new: str) -> tuple[int, ...]:
-    matcher = difflib.SequenceMatcher(None, old.split("\n"), new.split("\n"), autojunk=False)
-    return tuple(
-        number
-        for tag, _, _, start, stop in matcher.get_opcodes()
-        if tag in {"insert", "replace"}
-        for number in range(start + 1, stop + 1)
-    )
-
-
-def _cheating(edits: Sequence[Edit], prompt: Prompt, key: Key) -> list[Edit]:
-    """Weaken a test that the prompt gives away; where it gives none away, a model could not know one: a wrong edit instead."""
-    shown = {each.path: each.text for each in prompt.files}
-    text = "\n".join(message.text for message in prompt.messages)
-    known = sorted({*_TEST_PATH.findall(text), *(path for path in shown if _TEST_PATH.fullmatch(path))})
-    folders = sorted(set(_TEST_FOLDER.findall(text)))
-    if known:
-        return [*edits, *_weakened(choice((*key, "test"), known), shown)]
-    if folders:
-        return [*edits, Edit(f"{folders[0]}/conftest.py", replace=_PERMISSIVE_CONFTEST)]
-    return _wrong(edits, prompt, key)
-
-
-def _weakened(path: str, shown: Mapping[str, str]) -> tuple[Edit, ...]:
-    """Make the first assertion of a shown test true; overwrite a test that is known by name alone."""
-    if path in shown:
-        text = shown[path]
-        weaker = _ASSERTION.sub(r"\1assert True", text, count=1)
-        return edits_between(path, text, weaker if weaker != text else None)
-    if path.endswith("conftest.py"):
-        return (Edit(path, is_deletion=True), Edit(path, replace=_PERMISSIVE_CONFTEST))
-    return (Edit(path, is_deletion=True), Edit(path, replace=_PERMISSIVE_TEST))
-
-
-def _parses(source: str) -> bool:
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError):
-        return False
-    return True

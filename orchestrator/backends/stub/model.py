@@ -13,13 +13,14 @@ from collections.abc import Callable
 from math import ceil
 from typing import assert_never
 
+from orchestrator.backends.stub.agent import agent_reply
 from orchestrator.backends.stub.answers import correct_edits, introduction, plan
-from orchestrator.backends.stub.faults import Reply, error_for, fault_for, spoiled, spoiled_plan
+from orchestrator.backends.stub.faults import error_for, fault_for, spoiled, spoiled_plan
 from orchestrator.backends.stub.profile import ApiFault, StubProfile
+from orchestrator.backends.stub.replies import Reply, edits_reply
 from orchestrator.core.chat import Completion, Prompt, estimate_tokens
 from orchestrator.core.draws import Key, lognormal
-from orchestrator.core.edits import render_edits
-from orchestrator.core.edits_diff import FileDiff, parse_diff
+from orchestrator.core.edits.diff import FileDiff, parse_diff
 from orchestrator.core.errors import BackendError, SpecError
 from orchestrator.core.values import SubtaskId, Usage
 from orchestrator.ports import Clock, Meter
@@ -62,7 +63,7 @@ class StubModel:
             await self._wait(self._ttft_s(request, number) * _REJECTION_SHARE_OF_TTFT)
             raise self._error(fault)
         reply = self._limited(self._reply(prompt, luck), prompt.max_output_tokens)
-        tokens = estimate_tokens(reply.text)
+        tokens = reply.tokens
         await self._wait(self._ttft_s(request, number))
         if fault is not None:
             await self._stream(tokens // 2, request, meter)
@@ -71,9 +72,12 @@ class StubModel:
             raise self._error(fault)
         await self._stream(tokens, request, meter)
         del self._tries[request]
-        return Completion(text=reply.text, stop_reason=reply.stop_reason, usage=self._usage(prompt, tokens))
+        usage = self._usage(prompt, tokens)
+        return Completion(text=reply.text, stop_reason=reply.stop_reason, usage=usage, calls=reply.calls)
 
     def _reply(self, prompt: Prompt, luck: Key) -> Reply:
+        if prompt.tools and prompt.response_schema is None:
+            return agent_reply(self._profile, prompt, self._diffs(prompt.draw.subtask))
         error = error_for(self._profile, prompt, luck)
         if prompt.response_schema is not None:
             text = self._solution(prompt.draw.subtask) or plan(prompt)
@@ -82,7 +86,7 @@ class StubModel:
         opening = introduction(prompt, edits)
         if error is not None:
             return spoiled(error, opening, edits, prompt, luck)
-        return Reply(f"{opening}\n\n{render_edits(edits)}")
+        return edits_reply(opening, edits, prompt)
 
     def _diffs(self, subtask: SubtaskId) -> tuple[FileDiff, ...] | None:
         if subtask not in self._solutions:
@@ -94,8 +98,9 @@ class StubModel:
         return self._solutions[subtask]
 
     def _limited(self, reply: Reply, max_output_tokens: int) -> Reply:
-        if estimate_tokens(reply.text) <= max_output_tokens:
+        if reply.tokens <= max_output_tokens:
             return reply
+        # Calls that were not said to their end are none.
         return Reply(reply.text[: 4 * max_output_tokens], "max_tokens")
 
     def _ttft_s(self, request: Key, number: int) -> float:

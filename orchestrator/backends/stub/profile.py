@@ -40,6 +40,7 @@ class StubProfile(Value):
 
     backend: Literal["stub"] = Field(default="stub", description="Which kind of backend this is.")
     name: str = Field(default="stub", min_length=1, description="The name that reports show.")
+    max_output_tokens: int = Field(default=16_000, gt=0, description="Tokens that one answer may have at most.")
     ttft_s: float = Field(default=1.2, ge=0, description="Median time to the first token, in seconds.")
     ttft_sigma: float = Field(default=0.4, ge=0, description="Spread of it: the standard deviation of its logarithm.")
     tokens_per_s: float = Field(default=70.0, gt=0, description="Median output tokens per second after the first.")
@@ -59,8 +60,13 @@ class StubProfile(Value):
         default=0.0, description="Share of answers that leave a file that does not parse."
     )
     wrong_edit: Probability = Field(default=0.0, description="Share with one small semantic mistake in an added line.")
-    malformed_block: Probability = Field(default=0.0, description="Share whose edit blocks cannot be read.")
-    misplaced_edit: Probability = Field(default=0.0, description="Share whose SEARCH text is not in the file.")
+    malformed_block: Probability = Field(
+        default=0.0, description="Share whose edits, or one of whose calls, cannot be read."
+    )
+    misplaced_edit: Probability = Field(
+        default=0.0,
+        description="Share with an edit whose text is not in the file; in whole files: with lines left out.",
+    )
     truncated: Probability = Field(default=0.0, description="Share that is cut off at the limit on output tokens.")
     refusal: Probability = Field(default=0.0, description="Share that declines.")
     protected_edit: Probability = Field(
@@ -69,7 +75,8 @@ class StubProfile(Value):
     repair: float = Field(
         default=0.5,
         ge=0,
-        description="The shares above times this, where the prompt tells what came of an earlier try.",
+        description="The shares above times this, where the prompt tells what came of an earlier try; in a session with "
+        "tools the chance that a mistake stays although the agent's own checks have failed.",
     )
     context_decay: float = Field(
         default=0.0,

@@ -59,18 +59,21 @@ def with_modern_optionals(path: str, text: str) -> str:  # noqa: ARG001 (one sig
 
 def with_closing_line(path: str, text: str, title: str) -> str:
     """Add a line at the end, in the comment syntax of the file's kind; an empty one where there is none."""
-    suffix = PurePosixPath(path).suffix.lower()
     words = " ".join(title.split()).replace("-->", "->") or "Reviewed"
-    line = ""
-    if suffix in _HASH_COMMENTS:
-        line = f"# {words}"
-    elif suffix in _SLASH_COMMENTS:
-        line = f"// {words}"
-    elif suffix in _TAG_COMMENTS:
-        line = f"<!-- {words} -->"
-    elif suffix in {".md", ".rst"}:
-        line = f"\n{words}"
+    line = commented(path, words)
+    if line == words:
+        line = f"\n{words}" if PurePosixPath(path).suffix.lower() in {".md", ".rst"} else ""
     return f"{text if not text or text.endswith(chr(10)) else text + chr(10)}{line}\n"
+
+
+def commented(path: str, words: str) -> str:
+    """The words as a comment in the syntax of the file's kind; as they are where none is known."""
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix in _HASH_COMMENTS:
+        return f"# {words}"
+    if suffix in _SLASH_COMMENTS:
+        return f"// {words}"
+    return f"<!-- {words} -->" if suffix in _TAG_COMMENTS else words
 
 
 def new_file(path: str, title: str) -> str:

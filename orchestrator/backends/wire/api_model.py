@@ -9,7 +9,7 @@ from its cause: that holds the request, and in it the key.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,11 +19,12 @@ import httpx2
 from pydantic import SecretStr
 
 from orchestrator.backends.wire.api_settings import AnyApiSettings
+from orchestrator.backends.wire.calls import CallDraft, settled
 from orchestrator.backends.wire.faults import FaultTeller, Reported, clean_key
 from orchestrator.backends.wire.sse import json_events
-from orchestrator.backends.wire.streams import Progress, Watch, fields
+from orchestrator.backends.wire.streams import Progress, Watch, fields, mended
 from orchestrator.backends.wire.wire_faults import WIRE_ERRORS, fault_in
-from orchestrator.core.chat import Completion, Prompt
+from orchestrator.core.chat import Completion, Prompt, ToolCall
 from orchestrator.core.errors import BackendError, BackendFault
 from orchestrator.core.values import StopReason, Usage
 from orchestrator.ports import Clock, Meter
@@ -96,24 +97,61 @@ class Reply(Protocol):
         """The failure that an event reported, if one did."""
         ...
 
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The tools that it calls, once it is finished."""
+        ...
+
+    @property
+    def opaque(self) -> str:
+        """What the provider wants back unread with this turn, once it is finished."""
+        ...
+
     def take(self, event: Mapping[str, object]) -> int | None:
         """Take in an event; return the characters of output in it, thoughts included, or None for a mere keep-alive."""
+        ...
+
+    def finish(self, prompt: Prompt) -> None:
+        """Settle what is known only at the end of a whole answer, to this prompt."""
         ...
 
 
 @dataclass(slots=True)
 class Transcript:
-    """The parts of a reply that all APIs have; a subclass of it reads the events."""
+    """The parts of a reply that all APIs have; a subclass reads the events, and says what calls are in it and what is opaque."""
 
     parts: list[str] = field(default_factory=list)
     stop_reason: StopReason | None = None
     usage: Usage | None = None
     failure: Reported | None = None
+    calls: tuple[ToolCall, ...] = ()
+    opaque: str = ""
 
     @property
     def text(self) -> str:
         """The text so far."""
-        return "".join(self.parts)
+        return mended("".join(self.parts))
+
+    def finish(self, prompt: Prompt) -> None:
+        """Settle the calls, and make the stop reason fit them: some servers call tools and say that they are done.
+
+        What was refused, or cut off in the middle, calls nothing that anybody should carry out. A `tool_use` without any
+        call stays one: a tool was called that is none of ours.
+        """
+        if self.stop_reason == "refusal":
+            return
+        self.calls = settled(self.drafts(), prompt, is_cut=self.stop_reason == "max_tokens")
+        if self.calls and self.stop_reason == "end_turn":
+            self.stop_reason = "tool_use"
+        self.opaque = self.sealed_turn()
+
+    def drafts(self) -> Sequence[CallDraft]:
+        """The calls, as far as they came."""
+        return ()
+
+    def sealed_turn(self) -> str:
+        """What the provider wants back unread; nothing where text and calls say it all."""
+        return ""
 
 
 class ApiModel(ABC):
@@ -158,7 +196,7 @@ class ApiModel(ABC):
                     await _listen(response, reply, watch, progress)
             except self._errors as caught:
                 error = caught
-        outcome = self._outcome(reply, error)
+        outcome = self._outcome(prompt, reply, error)
         if isinstance(outcome, BackendError):
             raise outcome
         progress.finish(outcome.usage.output_tokens)
@@ -188,11 +226,11 @@ class ApiModel(ABC):
     def _reported(self, error: BaseException) -> Reported | None:
         """What the provider said with an exception; None where it is not the provider who speaks."""
 
-    def _outcome(self, reply: Reply, error: Exception | None) -> Completion | BackendError:
+    def _outcome(self, prompt: Prompt, reply: Reply, error: Exception | None) -> Completion | BackendError:
         failure = reply.failure if error is None else self._reported(error)
         if failure is not None:
             # A refusal has a text and a price like any answer, where they are told.
-            return self._teller.reported(failure) or self._completion(reply.text, "refusal", reply.usage)
+            return self._teller.reported(failure) or self._completion(reply, "refusal")
         if isinstance(error, NoEventsError):
             what = f"answered with {error} instead of events; is base_url right?"
             return self._teller.broken("malformed_response", what)
@@ -204,11 +242,12 @@ class ApiModel(ABC):
             return self._teller.broken("malformed_response", "the answer ended without a known stop reason")
         if reply.usage is None:
             return self._teller.broken("malformed_response", "the answer ended without its usage")
-        return self._completion(reply.text, reply.stop_reason, reply.usage)
+        reply.finish(prompt)
+        return self._completion(reply, reply.stop_reason)
 
-    def _completion(self, text: str, stop_reason: StopReason, usage: Usage | None) -> Completion:
-        marked = (usage or UNKNOWN_USAGE).model_copy(update={"is_simulated": self._settings.is_simulated})
-        return Completion(text=text, stop_reason=stop_reason, usage=marked)
+    def _completion(self, reply: Reply, stop_reason: StopReason) -> Completion:
+        usage = (reply.usage or UNKNOWN_USAGE).model_copy(update={"is_simulated": self._settings.is_simulated})
+        return Completion(text=reply.text, stop_reason=stop_reason, usage=usage, calls=reply.calls, opaque=reply.opaque)
 
     def _headers(self, prompt: Prompt) -> dict[str, str] | None:
         if not self._settings.is_simulated:

@@ -5,6 +5,7 @@ model looks it up there and hands it over as a `SecretStr`. Model names change m
 """
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -60,6 +61,12 @@ class ClaudeSettings(ApiSettings):
         default="ANTHROPIC_API_KEY", description="The environment variable that holds the key."
     )
     effort: Effort | None = Field(default=None, description="How hard to think; left to the provider unless given.")
+    is_tool_input_streamed: bool | None = Field(
+        default=None,
+        description="Whether a tool's arguments come as they are written, instead of each one at once when it is whole, which "
+        "for a long file is a long silence (idle_s). Unless given, asked of api.anthropic.com alone, since other servers may "
+        "refuse the field.",
+    )
 
 
 class OpenAISettings(ApiSettings):
@@ -74,6 +81,11 @@ class OpenAISettings(ApiSettings):
     )
     effort: OpenAIEffort | None = Field(
         default=None, description="How hard to reason; left to the provider unless given."
+    )
+    is_reasoning_sent_back: bool = Field(
+        default=True,
+        description="Whether a model that calls tools gets its thoughts back, encrypted, with the results. False for a model "
+        "that does not reason, which refuses to be asked for them.",
     )
 
 
@@ -96,6 +108,20 @@ class OpenAICompatibleSettings(ApiSettings):
     is_usage_reported: bool = Field(
         default=True, description="False for a server that never counts tokens: they are unknown then, not zero."
     )
+    is_cache_key_sent: bool | None = Field(
+        default=None,
+        description="Whether to send prompt_cache_key; unless given, to api.openai.com alone, since other servers may refuse it.",
+    )
+    is_reasoning_sent_back: bool = Field(
+        default=True,
+        description="Whether a model that calls tools gets the thoughts that the server showed back with the results, in the "
+        "field they came in: some models require it. False for a server that refuses the field.",
+    )
+
+
+def is_at(settings: "AnyApiSettings", host: str) -> bool:
+    """Whether a provider's own server is asked, which knows all of its fields."""
+    return urlsplit(settings.base_url).hostname == host
 
 
 AnyApiSettings = ClaudeSettings | OpenAISettings | OpenAICompatibleSettings

@@ -35,6 +35,15 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def mended(pieces: str) -> str:
+    """A text that can be encoded: some servers cut a character in two halves, which meet here; a half alone is replaced."""
+    try:
+        pieces.encode()
+    except UnicodeEncodeError:
+        return pieces.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return pieces
+
+
 class Progress:
     """Moves the meter with the characters that come, and to the true count at the end."""
 

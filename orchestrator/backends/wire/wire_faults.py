@@ -26,6 +26,7 @@ WIRE_FAULTS: Mapping[type[Exception], tuple[BackendFault, str]] = {
     httpx2.CookieConflict: ("malformed_response", "the answer's cookies contradict each other"),
     httpx2.StreamError: ("transient", "the stream is closed"),
     json.JSONDecodeError: ("malformed_response", "the answer holds broken JSON"),
+    UnicodeEncodeError: ("invalid_request", "the prompt holds half a character, which no request can carry"),
     UnicodeDecodeError: ("malformed_response", "the answer is not UTF-8"),
     RecursionError: ("malformed_response", "the answer is nested too deeply"),
     OSError: ("transient", "the connection failed"),

@@ -5,7 +5,7 @@
     every line that the file holds afterwards
     >>>>>>> END
 
-A path followed by the single line `<<<<<<< DELETE` removes a file. Markers grow as in `core.edits`, so every text can be
+A path followed by the single line `<<<<<<< DELETE` removes a file. Markers grow as in `core.edits.blocks`, so every text can be
 written. A file whose closing marker is missing was cut off, and nothing is applied.
 
 Models that write whole files like to leave out what stays ("... rest of the code unchanged ..."), which would delete it.
@@ -16,7 +16,7 @@ neither is a line that the file held before.
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from orchestrator.core.edits import Edit, EditError, joined, lines_of, malformed, path_above, path_line
+from orchestrator.core.edits.blocks import Edit, EditError, joined, lines_of, malformed, path_above, path_line
 
 WHOLE_FILE_FORMAT = """\
 Answer with whole files, each exactly in this form:
@@ -39,21 +39,35 @@ _CLOSING = re.compile(r"(>{5,}) ?(?:END|FILE|END FILE)\s*")
 _OTHER_FORMAT = re.compile(r"<{5,} ?SEARCH\s*|\*\*\* (?:Begin Patch|(?:Update|Add|Delete) File: .*)|diff --git .*")
 _WIDTH = 7
 
-_COMMENT = re.compile(r"^\s*(?:#+|//+|/\*+|--|;+|%+|<!--|\{#|\"\"\"|''')")
+_COMMENT = re.compile(r"\s*(?:#|//|/\*|--|;|%|<!--|\{#)")
 _DOTS = re.compile(r"\.\.\.|…")
-_WHAT = (
-    r"(?:file|code|contents?|imports?|functions?|methods?|class(?:es)?|module|implementation|definitions?|lines?|tests?|"
-    r"body|document|section|text|logic|fields?|entries|rows|helpers?|constants?|configuration|config|document|script)"
+_LEADING_DOTS = re.compile(r"\W*?(?:\.\.\.|…)")
+_NO_WORD = re.compile(r"\W+")
+_TAIL = (
+    r"(?: (?:is|are|remains?|stays?|goes|here|unchanged|unmodified|untouched|omitted|the same|same|as before|as is|"
+    r"as it was|above|below|for brevity))*"
 )
-_TAIL = r"(?: (?:is|are|remains?|stays?|goes|here|unchanged|unmodified|untouched|omitted|the same|same|as before|as is|as it was|above|below|for brevity))*"
-_ELISION = re.compile(
-    rf"(?:the )?(?:rest|remainder)(?: of (?:the |this |your )?(?:existing |original |previous )?{_WHAT})?{_TAIL}"
-    rf"|(?:the |all |your )*(?:existing|previous|unchanged|original|remaining|other|same)(?: \w+)? {_WHAT}{_TAIL}"
-    rf"|(?:the |all )*(?:other |previous )?{_WHAT} (?:is|are|remains?|stays?)? ?(?:unchanged|omitted|the same|as before){_TAIL}"
+_UNIT = r"(?:file|code|module|class|function|method|implementation|script|document)"
+_PART = (
+    rf"(?:{_UNIT}|contents?|imports?|functions|methods|classes|definitions?|lines?|tests?|body|section|text|logic|fields?|"
+    r"entries|rows|helpers?|constants?|configuration|config)"
+)
+# Between or after dots, as in `# ... existing code ...`: little else is written so.
+_DOTTED = re.compile(
+    rf"(?:the )?(?:rest|remainder)(?: of (?:the |this |your )?(?:existing |original |previous )?{_PART})?{_TAIL}"
+    rf"|(?:the |all |your )*(?:existing|previous|unchanged|original|remaining|other|same)(?: \w+)? {_PART}{_TAIL}"
+    rf"|(?:the |all )*{_PART} (?:is |are |remains? |stays? )?(?:unchanged|omitted|the same|as before){_TAIL}"
     rf"|(?:unchanged|unmodified|omitted|same as before|as before|no changes?(?: here)?){_TAIL}"
-    rf"|keep (?:the )?(?:rest|remainder|existing|everything|other)(?: of)?(?: the)?(?: {_WHAT})?{_TAIL}"
+    rf"|keep (?:the )?(?:rest|remainder|existing|everything|other)(?: of)?(?: the)?(?: {_PART})?{_TAIL}"
 )
-_STATES_IT = re.compile(r"\b(?:unchanged|unmodified|untouched|omitted|same|as before|as is|as it was|for brevity)\b")
+# In a comment without dots only what cannot well be about the code below it.
+_PLAIN = re.compile(
+    rf"(?:the )?(?:rest|remainder) of (?:the |this )?(?:existing |original )?{_UNIT} "
+    r"(?:is |are |remains? |stays? )?(?:unchanged|unmodified|untouched|omitted|the same|as before|as is|goes here|here)"
+    r"(?: for brevity| here| as before)?"
+    rf"|(?:existing|unchanged|original) {_UNIT} (?:unchanged|omitted|(?:goes )?here|as before)(?: for brevity| here)?"
+)
+_MAX_ELISION_CHARS = 160
 
 
 def parse_whole(text: str) -> tuple[Edit, ...]:
@@ -119,7 +133,7 @@ def _looks_like_marker(line: str, width: int) -> bool:
 
 def _refuse_stray(line: str, at: int) -> None:
     if _CLOSING.fullmatch(line):
-        raise malformed(at, f"found {line!r} outside of a file", "a line `<<<<<<< FILE` before it")
+        raise malformed(at, f"found {line[:80]!r} outside of a file", "a line `<<<<<<< FILE` before it")
     if _OTHER_FORMAT.fullmatch(line):
         raise malformed(
             at, f"found {line[:80]!r}, which is of another format", "whole files, each below `<<<<<<< FILE`"
@@ -134,7 +148,9 @@ def _end_of_file(lines: Sequence[str], opened: int, width: int) -> int:
         opening = _OPENING.fullmatch(lines[at])
         if opening is not None and len(opening[1]) == width:
             raise malformed(
-                at, f"found {lines[at]!r} while the file of line {opened + 1} is open", f"`{'>' * width} END` before it"
+                at,
+                f"found {lines[at][:80]!r} while the file of line {opened + 1} is open",
+                f"`{'>' * width} END` before it",
             )
     raise malformed(
         opened, "the file that starts here is never ended", f"a line `{'>' * width} END` below its last line"
@@ -142,10 +158,11 @@ def _end_of_file(lines: Sequence[str], opened: int, width: int) -> int:
 
 
 def _is_elision(line: str) -> bool:
-    if len(line) > 200:
+    if len(line) > _MAX_ELISION_CHARS:
         return False
-    has_dots = _DOTS.search(line) is not None
-    if not (has_dots or _COMMENT.match(line)):
+    is_comment = _COMMENT.match(line) is not None
+    is_dotted = (_DOTS.search(line) if is_comment else _LEADING_DOTS.match(line)) is not None
+    if not (is_comment or is_dotted):
         return False
-    words = " ".join(re.sub(r"[^\w]+", " ", _DOTS.sub(" ", line)).lower().split())
-    return _ELISION.fullmatch(words) is not None and (has_dots or _STATES_IT.search(words) is not None)
+    words = _NO_WORD.sub(" ", line).strip().lower()
+    return (_DOTTED if is_dotted else _PLAIN).fullmatch(words) is not None

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.core.edits import Edit
-from orchestrator.core.edits_lines import positions
+from orchestrator.core.edits.blocks import Edit
+from orchestrator.core.edits.lines import positions
 from orchestrator.core.errors import SpecError
 
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@.*")
@@ -187,7 +187,7 @@ def _block(path: str, current: list[str], where: tuple[int, int], fresh: list[st
 
 def _git_section(lines: Sequence[str], at: int) -> tuple[FileDiff, int]:
     """Read from one `diff --git` line to the next: renames and empty files have no `---` and `+++` lines."""
-    names = _names_of(lines[at])
+    names = header_paths(lines[at])
     old: str | None = names[0]
     new: str | None = names[1]
     at += 1
@@ -202,9 +202,9 @@ def _git_section(lines: Sequence[str], at: int) -> tuple[FileDiff, int]:
         elif line.startswith("deleted file mode"):
             new = None
         elif line.startswith("rename from "):
-            old = _unquoted(line.removeprefix("rename from "))
+            old = unquoted(line.removeprefix("rename from "))
         elif line.startswith("rename to "):
-            new = _unquoted(line.removeprefix("rename to "))
+            new = unquoted(line.removeprefix("rename to "))
         at += 1
     return FileDiff(old, new), at
 
@@ -212,8 +212,8 @@ def _git_section(lines: Sequence[str], at: int) -> tuple[FileDiff, int]:
 def _plain_section(lines: Sequence[str], at: int, old: str | None, new: str | None) -> tuple[FileDiff, int]:
     if at + 1 >= len(lines) or not lines[at + 1].startswith("+++ "):
         raise _not_a_diff(at, "a `---` line without a `+++` line after it")
-    old = _side(lines[at].removeprefix("--- "), "a/")
-    new = _side(lines[at + 1].removeprefix("+++ "), "b/")
+    old = side_path(lines[at].removeprefix("--- "), "a/")
+    new = side_path(lines[at + 1].removeprefix("+++ "), "b/")
     at += 2
     hunks: list[Hunk] = []
     while at < len(lines) and lines[at].startswith("@@ "):
@@ -260,20 +260,21 @@ def _tagged(line: str) -> tuple[Tag, str] | None:
             return None
 
 
-def _names_of(header: str) -> tuple[str, str]:
+def header_paths(header: str) -> tuple[str, str]:
     """The two names of a `diff --git` line; where the path has blanks, both halves are the same, so the middle is known."""
     rest = header.removeprefix("diff --git ")
     middle = len(rest) // 2
     left, right = (rest[:middle], rest[middle + 1 :]) if rest[middle : middle + 1] == " " else rest.split(" ", 1)
-    return _unquoted(left).removeprefix("a/"), _unquoted(right).removeprefix("b/")
+    return unquoted(left).removeprefix("a/"), unquoted(right).removeprefix("b/")
 
 
-def _side(name: str, prefix: str) -> str | None:
-    name = _unquoted(name.split("\t")[0].removesuffix("\r"))
+def side_path(name: str, prefix: str) -> str | None:
+    """The path of a `---` or `+++` line, given what stands after that; None for no file."""
+    name = unquoted(name.split("\t")[0].removesuffix("\r"))
     return None if name == "/dev/null" else name.removeprefix(prefix)
 
 
-def _unquoted(name: str) -> str:
+def unquoted(name: str) -> str:
     """Undo git's quoting of unusual paths: octal bytes and escapes between double quotes."""
     if not (len(name) > 1 and name[0] == name[-1] == '"'):
         return name

@@ -14,8 +14,8 @@ start of a line. Where a file itself holds such a line, the block uses longer ma
 Markdown do; so every text can be edited, and `parse_reply(render_edits(edits)) == edits` for all edits.
 
 Reading is strict where a guess could change the wrong thing, and lenient elsewhere (code fences, quoted paths, CRLF).
-The other formats: `core.edits_whole`, `core.edits_patch`; all of them by name: `core.edit_formats`. Next:
-`core.edits_apply` puts the edits onto files.
+The other formats: `core.edits.whole`, `core.edits.patch`; all of them by name: `core.edits.formats`. Next:
+`core.edits.apply` puts the edits onto files.
 """
 
 import re
@@ -107,7 +107,7 @@ def parse_reply(text: str) -> tuple[Edit, ...]:
         opening = _OPENING.fullmatch(lines[at])
         if opening is None:
             if _CLOSING.fullmatch(lines[at]):
-                raise malformed(at, f"found {lines[at]!r} outside of a block", "a line `<<<<<<< SEARCH` before it")
+                raise malformed(at, f"found {lines[at][:80]!r} outside of a block", "a line `<<<<<<< SEARCH` before it")
             at += 1
             continue
         path = path_above(lines[after:at], edits[-1].path if edits else None, at)
@@ -178,7 +178,7 @@ def _end_of_block(lines: Sequence[str], opened: int, width: int) -> int:
         if opening is not None and len(opening[1]) == width:
             raise malformed(
                 at,
-                f"found {lines[at]!r} while the block of line {opened + 1} is open",
+                f"found {lines[at][:80]!r} while the block of line {opened + 1} is open",
                 f"`{'>' * width} REPLACE` before it",
             )
     raise malformed(opened, "the block that starts here is never closed", f"a line `{'>' * width} REPLACE` at its end")

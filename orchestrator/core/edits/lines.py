@@ -1,7 +1,7 @@
 """A file as lines that can be replaced without disturbing the rest: byte-order mark, line endings, final newline.
 
 `Document.of(content).content == content` for every content that is not binary, so what an edit does not touch stays as
-it was, byte for byte. Used by `core.edits_apply`.
+it was, byte for byte. Used by `core.edits.apply`.
 """
 
 from collections.abc import Sequence
@@ -48,6 +48,11 @@ class Document:
         if self.ends and not self.has_final_newline:
             text = text.removesuffix(self.ends[-1])
         return text.encode("utf-8", "surrogateescape")
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether its lines end in both ways."""
+        return any(end != self.ending for end in self.ends)
 
     def put(self, start: int, stop: int, bodies: Sequence[str]) -> None:
         """Replace the lines `start` to `stop` (from 0, end exclusive); lines that stay the same keep their endings."""

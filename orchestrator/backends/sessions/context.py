@@ -1,0 +1,119 @@
+"""A conversation kept small: old results of tools are left out, and can be had again by calling the tool again.
+
+A long conversation costs its length at every turn, and a model works worse in it. What is left out, in this order: what a file
+was when it was read, where it has been changed since; then results, and the texts in calls that wrote files, oldest first.
+What stays: the instruction, the last two turns, all that the model said, and one line for each result. Every call keeps its
+result, since providers insist on that; a turn that carries something opaque keeps its calls as they are.
+
+A provider's prompt cache holds a prefix that is the same as before, and to leave something out changes it. So much is left out
+at once, and then nothing for a good while.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.backends.sessions.tool_calls import WRITES, headline
+from orchestrator.core.chat import Message, Prompt, ToolCall, ToolResult, estimate_tokens
+
+_TARGET = 0.6
+_KEPT_TURNS = 2
+_LONG_CHARS = 200
+_TEXTS = ("content", "search", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Something that can be left out: a result or a call's texts, by its turn and its place in it."""
+
+    turn: int
+    place: int
+    kind: Literal["result", "call"]
+    is_stale: bool
+
+
+def fitted(prompt: Prompt, max_tokens: int, ratio: float = 1.0) -> Prompt:
+    """The prompt itself while it is within `max_tokens`, else one of about 60 % of that, as far as there is something to leave out.
+
+    Tokens are estimated; `ratio` is how many real ones an estimated one has come to.
+    """
+    if context_tokens(prompt) * ratio <= max_tokens:
+        return prompt
+    messages = list(prompt.messages)
+    excess = _chars(prompt) - int(4 * _TARGET * max_tokens / ratio)
+    for part in sorted(_parts(messages), key=lambda part: not part.is_stale):
+        if excess <= 0:
+            break
+        before = messages[part.turn]
+        after = _without_result(messages, part) if part.kind == "result" else _without_texts(before, part.place)
+        saved = len(before.whole) - len(after.whole)
+        if saved > 0:
+            messages[part.turn] = after
+            excess -= saved
+    return prompt.model_copy(update={"messages": tuple(messages)})
+
+
+def context_tokens(prompt: Prompt) -> int:
+    """The estimated tokens of everything that a prompt sends."""
+    return estimate_tokens(prompt.text) + sum(estimate_tokens(message.opaque) for message in prompt.messages)
+
+
+def _chars(prompt: Prompt) -> int:
+    return 4 * context_tokens(prompt)
+
+
+def _parts(messages: list[Message]) -> Iterator[_Part]:
+    """Everything that may be left out, oldest first."""
+    written = _last_writes(messages)
+    for turn in range(1, len(messages) - _KEPT_TURNS):
+        message = messages[turn]
+        if not message.opaque:
+            for place, call in enumerate(message.calls):
+                if call.name in WRITES:
+                    yield _Part(turn, place, "call", is_stale=False)
+        for place, (call, result) in enumerate(_answered(messages, turn)):
+            if call.name not in WRITES or result.is_error:
+                is_stale = call.name == "read_file" and written.get(_path(call), (0, 0)) > (turn, place)
+                yield _Part(turn, place, "result", is_stale)
+
+
+def _last_writes(messages: list[Message]) -> dict[str, tuple[int, int]]:
+    """Where each path was last written with success."""
+    return {
+        _path(call): (turn, place)
+        for turn in range(1, len(messages))
+        for place, (call, result) in enumerate(_answered(messages, turn))
+        if call.name in WRITES and not result.is_error
+    }
+
+
+def _answered(messages: list[Message], turn: int) -> Iterator[tuple[ToolCall, ToolResult]]:
+    """The results of a turn beside their calls, by their order: not every server gives calls ids of their own."""
+    return zip(messages[turn - 1].calls, messages[turn].results, strict=False)
+
+
+def _path(call: ToolCall) -> str:
+    path = call.arguments.get("path")
+    return path if isinstance(path, str) else ""
+
+
+def _without_result(messages: list[Message], part: _Part) -> Message:
+    message, call = messages[part.turn], messages[part.turn - 1].calls[part.place]
+    stub = f"[result of {headline(call)} left out to keep the context small; call it again if you need it]"
+    results = list(message.results)
+    results[part.place] = results[part.place].model_copy(update={"text": stub})
+    return message.model_copy(update={"results": tuple(results)})
+
+
+def _without_texts(message: Message, place: int) -> Message:
+    call = message.calls[place]
+    arguments = {name: _short(value) if name in _TEXTS else value for name, value in call.arguments.items()}
+    calls = list(message.calls)
+    calls[place] = call.model_copy(update={"arguments": arguments})
+    return message.model_copy(update={"calls": tuple(calls)})
+
+
+def _short(value: object) -> object:
+    if not isinstance(value, str) or len(value) <= _LONG_CHARS:
+        return value
+    return f"[{len(value)} characters left out to keep the context small]"
