@@ -73,6 +73,12 @@ class ReplayConfig(SessionSettings):
     name: str = Field(min_length=1, description="The backend that was recorded.")
     exchanges: str = Field(default="exchanges", description="The folder of the exchanges, relative to this file.")
     max_output_tokens: int = Field(default=16_000, gt=0, description="As it was recorded; part of what was asked.")
+    prices: Prices | None = Field(
+        default=None, description="The prices that it was recorded with, where some were given."
+    )
+    priced_as: str | None = Field(
+        default=None, description="The provider and model of the published prices, as `provider:model`."
+    )
     time_scale: float = Field(
         default=0.0, ge=0, description="The recorded times are multiplied by this: 1 as they were, 0 at once."
     )

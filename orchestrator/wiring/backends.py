@@ -11,20 +11,18 @@ from pathlib import Path
 from orchestrator.backends.custom import CustomSource, is_custom, load_custom
 from orchestrator.backends.limits.limiter import AccountLimiter
 from orchestrator.backends.recordings.folder import Recording, recording_digest
-from orchestrator.backends.recordings.recorder import RecordingModel
 from orchestrator.backends.recordings.replay import ReplayModel
-from orchestrator.backends.settings import CustomConfig, ReplayConfig, ServiceSettings, SessionSettings, StubConfig
+from orchestrator.backends.settings import CustomConfig, ReplayConfig, ServiceSettings, StubConfig
 from orchestrator.backends.stub.model import StubModel
-from orchestrator.backends.tariffs import FlatTariff, NoTariff, Prices, Tariff
+from orchestrator.backends.tariffs import Prices
 from orchestrator.catalog import LoadedConfig, parse_config
 from orchestrator.catalog.configs import find_config, load_config
 from orchestrator.core.errors import SpecError
 from orchestrator.core.values import SubtaskId, digest_of
 from orchestrator.measure.forecast import Pace
-from orchestrator.ports import ChatModel
 from orchestrator.wiring.assembly import ChosenBackend, Layers, Means, costing_of, session_around, surrounded
-from orchestrator.wiring.recording import REPLAY_FILE, write_replay_file
-from orchestrator.wiring.services import build_service, pace_of
+from orchestrator.wiring.recording import REPLAY_FILE, Subject, recorder
+from orchestrator.wiring.services import build_service, pace_of, tariff_of
 
 DEFAULT = "stub"
 _REPLAY = "replay:"
@@ -68,19 +66,15 @@ def choose_backend(config: LoadedConfig, means: Means) -> ChosenBackend:
 
 def _stub(config: LoadedConfig, means: Means) -> ChosenBackend:
     settings = parse_config(config, StubConfig)
-    tariff: Tariff = NoTariff()
-    if settings.input_usd_per_million is not None and settings.output_usd_per_million is not None:
-        prices = Prices(
-            input_usd_per_million=settings.input_usd_per_million, output_usd_per_million=settings.output_usd_per_million
-        )
-        tariff = FlatTariff(prices)
+    prices = _stub_prices(settings)
+    tariff = tariff_of(prices, None)
     layers = Layers(
         tariff,
         settings.max_output_tokens,
         is_simulated=True,
-        recorded=_recorder(settings, settings.name, settings.max_output_tokens, means),
+        recorded=recorder(settings, Subject(settings.name, settings.max_output_tokens, prices), means),
     )
-    stub = StubModel(settings, means.clock, _reader(means.reference))
+    stub = StubModel(settings, means.clock, solutions(means.reference))
     model = surrounded(stub, layers, settings, means.clock)
     pace = Pace(
         ttft_s=settings.ttft_s * settings.time_scale,
@@ -101,11 +95,19 @@ def _stub(config: LoadedConfig, means: Means) -> ChosenBackend:
     )
 
 
+def _stub_prices(settings: StubConfig) -> Prices | None:
+    inputs, outputs = settings.input_usd_per_million, settings.output_usd_per_million
+    if inputs is None or outputs is None:
+        return None
+    return Prices(input_usd_per_million=inputs, output_usd_per_million=outputs)
+
+
 def _replay(config: LoadedConfig, means: Means) -> ChosenBackend:
     settings = parse_config(config, ReplayConfig)
     folder = config.path.parent / settings.exchanges
     replay = ReplayModel(Recording.open(folder), means.clock, settings.time_scale)
-    layers = Layers(NoTariff(), settings.max_output_tokens, is_simulated=True)
+    tariff = tariff_of(settings.prices, settings.priced_as)
+    layers = Layers(tariff, settings.max_output_tokens, is_simulated=True)
     model = surrounded(replay, layers, settings, means.clock)
     return ChosenBackend(
         backend=session_around(model, settings, means.clock, settings.max_output_tokens),
@@ -114,19 +116,11 @@ def _replay(config: LoadedConfig, means: Means) -> ChosenBackend:
         # What is added to the folder is new, so a run over it is another run.
         digest=digest_of(f"{config.digest} {recording_digest(folder)}".encode()),
         source=str(config.path),
-        pace=Pace(),
+        pace=pace_of(tariff),
         is_simulated=True,
+        costing=costing_of(settings, tariff, settings.max_output_tokens),
         rehearses=settings.session == "tools",
     )
-
-
-def _recorder(
-    settings: SessionSettings, name: str, output_tokens: int, means: Means
-) -> Callable[[ChatModel], ChatModel]:
-    if means.record is None:
-        return lambda model: model
-    recording = Recording.create(write_replay_file(means.record, settings, name, output_tokens))
-    return lambda model: RecordingModel(model, recording, means.clock)
 
 
 def _custom(config: LoadedConfig, means: Means) -> ChosenBackend:
@@ -141,14 +135,14 @@ def _custom(config: LoadedConfig, means: Means) -> ChosenBackend:
     made = load_custom(
         CustomSource(config.backend, folders, lambda model: parse_config(own, model), problem), means.clock
     )
-    tariff: Tariff = NoTariff() if around.prices is None else FlatTariff(around.prices)
+    tariff = tariff_of(around.prices, None)
     layers = Layers(
         tariff,
         _OUTPUT_TOKENS,
         is_simulated=made.is_simulated,
         limiter=_own_limiter(config, around, means),
         cache=around.cache,
-        recorded=_recorder(around, made.name, _OUTPUT_TOKENS, means),
+        recorded=recorder(around, Subject(made.name, _OUTPUT_TOKENS, around.prices), means),
     )
     model = None if made.model is None else surrounded(made.model, layers, around, means.clock)
     backend = made.backend
@@ -182,16 +176,16 @@ def _part(config: LoadedConfig, is_wanted: Callable[[str], bool]) -> LoadedConfi
     return replace(config, settings={key: value for key, value in config.settings.items() if is_wanted(key)})
 
 
-def _reader(reference: Path | None) -> Callable[[SubtaskId], str | None]:
-    """Return a function that reads reference solutions; ids are checked to be file names when a task is split."""
+def solutions(reference: Path | None) -> Callable[[SubtaskId], str | None]:
+    """Return a function that reads reference solutions. An id may have come over a wire: it is one plain name, or nothing."""
 
     def read(subtask: SubtaskId) -> str | None:
-        if reference is None:
+        if reference is None or not subtask or subtask.startswith(".") or not set(subtask).isdisjoint("/\\\0"):
             return None
         for name in (f"{subtask}.diff", f"{subtask}.json"):
             file = reference / name
             if file.is_file():
-                return file.read_text()
+                return file.read_text(encoding="utf-8", errors="replace")
         return None
 
     return read

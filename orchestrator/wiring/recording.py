@@ -4,12 +4,20 @@ DIR/replay.yaml      `backend: replay` and the session's settings, without which
 DIR/exchanges/       one file for each request
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from pydantic import SecretStr
 
+from orchestrator.backends.recordings.folder import Recording
+from orchestrator.backends.recordings.recorder import RecordingModel
 from orchestrator.backends.settings import ReplayConfig, SessionSettings
+from orchestrator.backends.tariffs import Prices
 from orchestrator.core.errors import EnvironmentFault, SpecError
+from orchestrator.ports import ChatModel
+from orchestrator.wiring.assembly import Means
 
 REPLAY_FILE = "replay.yaml"
 _HEAD = """\
@@ -18,14 +26,36 @@ _HEAD = """\
 """
 
 
-def write_replay_file(folder: Path, settings: SessionSettings, name: str, output_tokens: int) -> Path:
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is recorded: the backend's name, the most that it is asked for, and what prices it by."""
+
+    name: str
+    output_tokens: int
+    prices: Prices | None = None
+    priced_as: str | None = None
+
+
+def recorder(
+    settings: SessionSettings, subject: Subject, means: Means, secrets: Sequence[SecretStr] = ()
+) -> Callable[[ChatModel], ChatModel]:
+    """What puts a recorder around a model; nothing where no recording is asked for. Raises as `write_replay_file` does."""
+    if means.record is None:
+        return lambda model: model
+    recording = Recording.create(write_replay_file(means.record, settings, subject), secrets)
+    return lambda model: RecordingModel(model, recording, means.clock)
+
+
+def write_replay_file(folder: Path, settings: SessionSettings, subject: Subject) -> Path:
     """Write the configuration, or see that the one that is there is the same; return the folder of the exchanges.
 
     Raises `SpecError` where the folder holds the recording of another backend or session.
     """
     replay = ReplayConfig(
-        name=name,
-        max_output_tokens=output_tokens,
+        name=subject.name,
+        max_output_tokens=subject.output_tokens,
+        prices=subject.prices,
+        priced_as=subject.priced_as,
         **{field: getattr(settings, field) for field in SessionSettings.model_fields},
     )
     document = {"backend": "replay", **replay.model_dump(mode="json", exclude_defaults=True)}

@@ -1,23 +1,20 @@
 """Backends behind an API: the model of a configuration, its key, its account's limiter, its prices."""
 
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from pydantic import SecretStr
 
 from orchestrator.backends.limits.limiter import AccountLimiter
 from orchestrator.backends.limits.rate_headers import RateFeedback, anthropic_rate_headers, openai_rate_headers
-from orchestrator.backends.recordings.folder import Recording
-from orchestrator.backends.recordings.recorder import RecordingModel
 from orchestrator.backends.settings import ClaudeConfig, CompatibleConfig, OpenAIConfig, ServiceConfig
-from orchestrator.backends.tariffs import FlatTariff, NoTariff, Tariff, most_usd
+from orchestrator.backends.tariffs import FlatTariff, NoTariff, Prices, Tariff, most_usd
 from orchestrator.catalog import LoadedConfig, parse_config
 from orchestrator.core.values import Usage
 from orchestrator.measure.forecast import Pace
 from orchestrator.ports import ChatModel
 from orchestrator.wiring.assembly import ChosenBackend, Layers, Means, costing_of, session_around, surrounded
 from orchestrator.wiring.keys import find_key
-from orchestrator.wiring.recording import write_replay_file
+from orchestrator.wiring.recording import Subject, recorder
 
 _OUTPUT_TOKENS = 16_000
 _PRICED_TOKENS = 10_000
@@ -26,6 +23,7 @@ _CONFIGS: dict[str, type[ClaudeConfig] | type[OpenAIConfig] | type[CompatibleCon
     "openai": OpenAIConfig,
     "openai-compatible": CompatibleConfig,
 }
+_BATCH_FACTOR = 0.5
 _PROVIDERS = {"claude": "anthropic", "openai": "openai"}
 
 
@@ -36,14 +34,15 @@ def build_service(config: LoadedConfig, means: Means) -> ChosenBackend:
     limiter = _limiter(settings, means)
     raw, resource = _model(settings, key, means, limiter)
     output_tokens = settings.output_limit(_OUTPUT_TOKENS if settings.max_output_tokens is None else 10**9)
-    tariff = _tariff(settings, is_batched=settings.batch is not None)
+    tariff = tariff_of(settings.prices, _priced_as(settings), _BATCH_FACTOR if settings.batch is not None else 1.0)
+    subject = Subject(config.name, output_tokens, settings.prices, _priced_as(settings))
     layers = Layers(
         tariff,
         output_tokens,
         is_simulated=settings.is_simulated,
         limiter=None if settings.batch is not None else limiter,
         cache=None if settings.batch is not None else settings.cache,
-        recorded=_recorder(settings, config.name, output_tokens, key, means),
+        recorded=recorder(settings, subject, means, [] if key is None else [key]),
     )
     model = surrounded(raw, layers, _with_fences(settings), means.clock)
     return ChosenBackend(
@@ -99,17 +98,22 @@ def _limiter(settings: ServiceConfig, means: Means) -> AccountLimiter:
     return means.accounts[account]
 
 
-def _tariff(settings: ServiceConfig, *, is_batched: bool) -> Tariff:
-    factor = 0.5 if is_batched else 1.0
-    if settings.prices is not None:
-        return FlatTariff(settings.prices, factor)
-    provider = _PROVIDERS.get(settings.backend)
-    if provider is None:
+def tariff_of(prices: Prices | None, priced_as: str | None, factor: float = 1.0) -> Tariff:
+    """The prices that are given, else the published ones of `provider:model`, else none."""
+    if prices is not None:
+        return FlatTariff(prices, factor)
+    if priced_as is None:
         return NoTariff()
     from orchestrator.backends.price_table import TableTariff  # noqa: PLC0415 — a quarter of a second
 
-    table = TableTariff(settings.model, provider, factor)
+    provider, _, model = priced_as.partition(":")
+    table = TableTariff(model, provider, factor)
     return table if table.is_known else NoTariff()
+
+
+def _priced_as(settings: ServiceConfig) -> str | None:
+    provider = _PROVIDERS.get(settings.backend)
+    return None if provider is None else f"{provider}:{settings.model}"
 
 
 def _with_fences(settings: ServiceConfig) -> ServiceConfig:
@@ -118,16 +122,6 @@ def _with_fences(settings: ServiceConfig) -> ServiceConfig:
     if "idle_s" not in retries.model_fields_set:
         retries = retries.model_copy(update={"idle_s": max(retries.idle_s, settings.idle_s + settings.first_byte_s)})
     return settings.model_copy(update={"retries": retries})
-
-
-def _recorder(
-    settings: ServiceConfig, name: str, output_tokens: int, key: SecretStr | None, means: Means
-) -> Callable[[ChatModel], ChatModel]:
-    if means.record is None:
-        return lambda model: model
-    secrets = [] if key is None else [key]
-    recording = Recording.create(write_replay_file(means.record, settings, name, output_tokens), secrets)
-    return lambda model: RecordingModel(model, recording, means.clock)
 
 
 def pace_of(tariff: Tariff) -> Pace:

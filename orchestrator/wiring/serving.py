@@ -7,7 +7,7 @@ client sees tokens come as they would; what the service's own settings say goes 
 import asyncio
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from math import isfinite
@@ -22,11 +22,11 @@ from orchestrator.catalog.explain import validate
 from orchestrator.catalog.files import fail, read_yaml
 from orchestrator.core.errors import EnvironmentFault, SpecError
 from orchestrator.core.needs import hint
-from orchestrator.core.values import SubtaskId
 from orchestrator.engine.clock import SystemClock
 from orchestrator.ports import ChatModel
 from orchestrator.stub_server import FaultKind, FaultPlan, RateLimits, ServerSettings, StubServer, serving
 from orchestrator.views.serving import Address, ServiceSummary
+from orchestrator.wiring.backends import solutions
 from orchestrator.wiring.surroundings import Surroundings
 
 _FORGET_EVERY_S = 1.0
@@ -70,7 +70,7 @@ def prepare_service(surroundings: Surroundings, options: ServiceOptions) -> Serv
         raise fail(config.path, problem, config.line_of("backend"))
     profile = parse_config(config, StubConfig)
     reference = None if options.task is None else _reference(surroundings, options.task)
-    brain = StubModel(profile.model_copy(update={"time_scale": 0.0}), clock, _reader(reference))
+    brain = StubModel(profile.model_copy(update={"time_scale": 0.0}), clock, solutions(reference))
     given = ServerSettings() if options.config is None else _settings(surroundings.cwd / options.config)
     return Service(brain, clock, _with_options(_at_pace(given, profile), options))
 
@@ -202,17 +202,3 @@ def _reference(surroundings: Surroundings, spec: Path) -> Path:
     if task.reference is None:
         raise fail(path, "the task has no `reference` solutions to answer from; leave --task out", 1)
     return task.reference
-
-
-def _reader(reference: Path | None) -> Callable[[SubtaskId], str | None]:
-    """Return a function that reads reference solutions. A subtask's id comes over the wire here: one plain name, or none."""
-
-    def read(subtask: SubtaskId) -> str | None:
-        if reference is None or not subtask or subtask.startswith(".") or not set(subtask).isdisjoint("/\\\0"):
-            return None
-        for file in (reference / f"{subtask}.diff", reference / f"{subtask}.json"):
-            if file.is_file():
-                return file.read_text(encoding="utf-8", errors="replace")
-        return None
-
-    return read

@@ -212,7 +212,7 @@ def test_an_error_says_what_happened_and_what_to_do(status, says):
 
 
 def test_where_the_key_comes_from_is_named():
-    assert key_place(SETTINGS["openai"]) == "the key that `pass show openai` prints"
+    assert key_place(SETTINGS["openai"]) == "the key that the command 'pass' prints"
     assert "api_key_env" in key_place(SETTINGS["compatible"])
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.backends.batches.ledger import BatchLedger
 from orchestrator.backends.batches.provider import Declined, Gone, Refused, Unclear, Undecided
+from orchestrator.backends.batches.waiting import Request, WaitingRoom
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
 from orchestrator.core.errors import BackendError, EnvironmentFault, SpecError
 from orchestrator.ports import Meter
@@ -309,6 +310,20 @@ async def _cancel_at(task, at):
     task.cancel()
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+async def test_a_request_that_was_cancelled_and_has_not_left_yet_is_neither_submitted_nor_answered(kept):
+    room, loop = WaitingRoom(), asyncio.get_running_loop()
+    requests = [Request({}, f"{n}", 1, 0.0, Meter(), loop.create_future()) for n in range(1 + kept)]
+    for request in requests:
+        room.enter(request)
+    requests[0].answer.cancel()
+    room.fail_all(EnvironmentFault("over"))
+    for request in requests:
+        room.enter(request)
+    assert room.take(10, 10**6) == []
+    room.leave(requests[0])
+
+
 def test_nothing_goes_on_when_nobody_waits(ledger):
     provider = Provider(batch_s=5_000)
 
@@ -346,6 +361,28 @@ def test_it_has_to_be_entered(ledger):
     async def main():
         with pytest.raises(RuntimeError, match="entered"):
             await ask(model_over(Provider(), ledger), "one")
+
+    run_virtually(main())
+
+
+def test_it_can_be_entered_once(ledger):
+    async def main(model):
+        with pytest.raises(RuntimeError, match="once"):
+            await model.__aenter__()
+
+    run(Provider(), ledger, main)
+
+
+def test_who_still_waits_when_the_run_is_left_is_told(ledger):
+    async def main():
+        async with model_over(Provider(), ledger) as model:
+            waiting = [asyncio.ensure_future(ask(model, text)) for text in ("one", "two")]
+            await asyncio.sleep(20)
+            waiting.append(asyncio.ensure_future(ask(model, "gathered")))
+            await asyncio.sleep(0)
+        for each in waiting:
+            with pytest.raises(EnvironmentFault, match="left"):
+                await each
 
     run_virtually(main())
 

@@ -97,6 +97,28 @@ def test_each_stored_answer_is_given_once(tmp_path):
     assert provider.submitted["same"] == 3
 
 
+def test_a_stored_answer_goes_before_one_that_is_still_to_come(tmp_path):
+    provider = Provider()
+    lives(tmp_path / "ledger", provider, [], texts=["same"])
+
+    async def main():
+        with InlineLedger(tmp_path / "ledger") as ledger:
+            async with model_over(provider, ledger) as model:
+                await ask(model, "same")
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(20):
+                        await ask(model, "same")
+        polls = provider.count("poll")
+        with InlineLedger(tmp_path / "ledger") as ledger:
+            async with model_over(provider, ledger) as model:
+                assert await ask(model, "same") == "SAME"
+                assert provider.count("poll") == polls
+                assert await ask(model, "same") == "SAME"
+
+    run_virtually(main())
+    assert provider.submitted["same"] == 2
+
+
 def test_requests_that_failed_are_asked_for_anew(tmp_path):
     provider = Provider()
     provider.faulty["text 3"] = "error: expired"

@@ -85,8 +85,8 @@ def test_the_shipped_backends_are_ready_and_a_sandbox_is_not_pretended(place):
         ("backend: openai-compatible\nmodel: m\nbase_url: http://127.0.0.1:1/v1\n", "ok", ("no key asked for",)),
         ("backend: openai-compatible\nmodel: m\nbase_url: 'http://[::1]:1/v1'\n", "ok", ("no key asked for",)),
         ("backend: openai-compatible\nmodel: m\nbase_url: http://127.evil.example\n", "warning", ("unencrypted",)),
-        ("backend: claude\nmodel: m\napi_key_env: null\nbase_url: 'http://[::1'\n", "missing", ("is no URL",)),
-        ("backend: claude\nmodel: m\napi_key_env: null\nbase_url: 'http://h:port'\n", "missing", ("is no URL",)),
+        ("backend: claude\nmodel: m\napi_key_env: null\nbase_url: 'http://[::1'\n", "missing", ("is no address",)),
+        ("backend: claude\nmodel: m\napi_key_env: null\nbase_url: 'http://h:port'\n", "missing", ("is no address",)),
         ("backend: claude\nmodel: m\napi_key_env: null\nbase_url: 'https://u:pw@h.example'\n", "ok", ("no key asked",)),
         ("backend: cluade\nmodel: m\n", "missing", ("did you mean `claude`?", "correct the file")),
         (

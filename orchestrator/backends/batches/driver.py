@@ -9,8 +9,12 @@ It goes on while anybody waits, and ends when nobody does. What fails and may wo
 cannot work until a person acts (a key, a bill) is told to those who wait, and the batch stays in the ledger for the next process.
 Only batches that somebody waits for are asked after.
 
-A batch is submitted again only when it is certain, or after a search of `search_s`, that it was not accepted. What remains uncertain
-is a batch that shows in the provider's list later than that: then it is paid for twice.
+A batch is submitted again only when it is certain, or after a search of `search_s`, that it was not accepted. What remains uncertain:
+
+- A batch that shows in the provider's list later than that is paid for twice.
+- Where the provider knows no name of ours, a batch of unknown fate is recognised by its results, among those of its size and of its
+  minutes; one that was created when the clocks were further apart than `calls.SKEW_S` is not.
+- A process that dies between the last result and the ledger's note of it gives a request that failed then its old failure once more.
 """
 
 import asyncio
@@ -123,6 +127,8 @@ class BatchDriver:
 
     async def _submit(self) -> None:
         requests = self._room.take(self._most, self._provider.max_bytes)
+        if not requests:
+            return
         batch = self._room.open(self._ledger.new_name(), self._clock.now(), requests)
         members = [BatchRequest(custom_id(batch.name, number), each.body) for number, each in enumerate(requests)]
         self._has_submitted.clear()
@@ -220,7 +226,9 @@ class BatchDriver:
         match state:
             case Running(done=done, total=total):
                 batch.doubts = 0
-                batch.tell(f"batch {known}: {done} of {total} done, {_age(self._clock.now() - batch.noted_s)}")
+                batch.tell(
+                    f"batch {known}: {done} of {total or len(batch.seats)} done, {_age(self._clock.now() - batch.noted_s)}"
+                )
                 self._schedule(batch)
             case Ended():
                 await self._read_results(batch, known)

@@ -37,10 +37,12 @@ _WRAPPING_BYTES = 256
 
 
 class BatchedModel:
-    """A `ChatModel` over a provider's batch API; to be entered before it is asked.
+    """A `ChatModel` over a provider's batch API; to be entered, once, before it is asked.
 
     `price_factor` is what its tokens cost, as a part of the usual price. Leaving ends the task, after a submission under way has had
-    `leave_s` to learn its id.
+    `leave_s` to learn its id; whoever still waits then gets an `EnvironmentFault`.
+
+    A ledger serves any number of models, but one of them for each place and model name.
     """
 
     price_factor = PRICE_FACTOR
@@ -55,6 +57,7 @@ class BatchedModel:
         self._group: asyncio.TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
+        self._is_entered = False
 
     @property
     def name(self) -> str:
@@ -62,6 +65,9 @@ class BatchedModel:
         return self._provider.name
 
     async def __aenter__(self) -> Self:
+        if self._is_entered:
+            raise RuntimeError("a batched model can be entered once")
+        self._is_entered = True
         for noted in self._ledger.batches(self._provider.place):
             self._room.adopt(noted)
         self._context = contextvars.copy_context()
@@ -79,6 +85,7 @@ class BatchedModel:
         finally:
             if self._task is not None:
                 self._task.cancel()
+            self._room.fail_all(EnvironmentFault(f"{self.name}: the run has left its batches; resume it"))
             if group is not None:
                 await _left(group)
 

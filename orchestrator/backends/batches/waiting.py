@@ -138,8 +138,9 @@ class WaitingRoom:
             self._release(seat)
 
     def take(self, most: int, most_bytes: int) -> Sequence[Request]:
-        """Take the first requests that were gathered: as many as fit, and at least one."""
+        """Take the first requests that were gathered: as many as fit, and at least one, if anybody still waits."""
         taken, size = 0, 0
+        self.gathered = [request for request in self.gathered if request.is_waiting]
         for request in self.gathered[:most]:
             size += request.size
             if taken and size > most_bytes:
@@ -179,7 +180,9 @@ class WaitingRoom:
     def fail_all(self, error: EnvironmentFault) -> None:
         """Tell everybody that it cannot go on."""
         for request in self.gathered:
-            request.answer.set_result(error)
+            # One that was just cancelled may not have left yet.
+            if request.is_waiting:
+                request.answer.set_result(error)
         self.gathered.clear()
         for batch in self.batches.values():
             self.fail(batch, error)

@@ -4,15 +4,29 @@ A configuration names a key's place, never the key: an environment variable, or 
 model looks it up there and hands it over as a `SecretStr`. Model names change monthly, so none is built in.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from orchestrator.core.values import Value
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 OpenAIEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+def _address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        has_host = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no address: {error}") from None
+    if not has_host or any(each.isspace() for each in text):
+        raise ValueError(f"{text!r} is no address; write one like https://host or http://127.0.0.1:8080/v1")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
 
 
 class ApiSettings(Value):
@@ -54,9 +68,7 @@ class ClaudeSettings(ApiSettings):
     """Claude, through Anthropic's Messages API."""
 
     backend: Literal["claude"] = Field(default="claude", description="Which kind of backend this is.")
-    base_url: str = Field(
-        default="https://api.anthropic.com", pattern=r"^https?://\S+$", description="Where the API is, without /v1."
-    )
+    base_url: Address = Field(default="https://api.anthropic.com", description="Where the API is, without /v1.")
     api_key_env: str | None = Field(
         default="ANTHROPIC_API_KEY", description="The environment variable that holds the key."
     )
@@ -73,9 +85,7 @@ class OpenAISettings(ApiSettings):
     """OpenAI, through the Responses API."""
 
     backend: Literal["openai"] = Field(default="openai", description="Which kind of backend this is.")
-    base_url: str = Field(
-        default="https://api.openai.com/v1", pattern=r"^https?://\S+$", description="Where the API is, with /v1."
-    )
+    base_url: Address = Field(default="https://api.openai.com/v1", description="Where the API is, with /v1.")
     api_key_env: str | None = Field(
         default="OPENAI_API_KEY", description="The environment variable that holds the key."
     )
@@ -95,7 +105,7 @@ class OpenAICompatibleSettings(ApiSettings):
     backend: Literal["openai-compatible"] = Field(
         default="openai-compatible", description="Which kind of backend this is."
     )
-    base_url: str = Field(pattern=r"^https?://\S+$", description="Where the API is, usually ending in /v1.")
+    base_url: Address = Field(description="Where the API is, usually ending in /v1.")
     api_key_env: str | None = Field(
         default=None, description="The environment variable that holds the key; none for a server that asks for none."
     )
@@ -130,7 +140,8 @@ AnyApiSettings = ClaudeSettings | OpenAISettings | OpenAICompatibleSettings
 def key_place(settings: AnyApiSettings) -> str:
     """Where the key comes from, in words for a message."""
     if settings.api_key_command:
-        return f"the key that `{' '.join(settings.api_key_command)}` prints"
+        # Its first word alone: people put secrets into arguments too.
+        return f"the key that the command {settings.api_key_command[0]!r} prints"
     if settings.api_key_env is None:
         return "the missing key (api_key_env is not set)"
     return f"the key in ${settings.api_key_env}"
