@@ -13,7 +13,7 @@ import anthropic
 from anthropic.types import OutputConfigParam
 from anthropic.types.message_create_params import MessageCreateParamsBase
 
-from orchestrator.backends.wire.api_model import ApiModel, Connection, Faults, Reply, Response, Transcript
+from orchestrator.backends.wire.api_model import DRAW_HEADER, ApiModel, Connection, Faults, Reply, Response, Transcript
 from orchestrator.backends.wire.api_settings import ClaudeSettings, is_at
 from orchestrator.backends.wire.calls import CallDraft
 from orchestrator.backends.wire.claude_blocks import Blocks, messages_of, system_of, tools_of
@@ -68,7 +68,13 @@ class AnthropicModel(ApiModel):
     def body(self, prompt: Prompt) -> dict[str, object]:
         """What a request for a prompt sends, whichever way its answer comes."""
         temperature = self._claude.temperature
-        return {**self._params(prompt), **({} if temperature is None else {"temperature": temperature})}
+        draw = self._headers(prompt)
+        return {
+            **self._params(prompt),
+            **({} if temperature is None else {"temperature": temperature}),
+            # A batch has no headers for each of its requests.
+            **({} if draw is None else {"metadata": {"user_id": draw[DRAW_HEADER]}}),
+        }
 
     def _ask(self, prompt: Prompt) -> AbstractAsyncContextManager[Response]:
         temperature = self._claude.temperature

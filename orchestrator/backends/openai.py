@@ -62,7 +62,9 @@ class OpenAIModel(OpenAIApi):
 
     def body(self, prompt: Prompt) -> dict[str, object]:
         """What a request for a prompt sends, whichever way its answer comes."""
-        return {**self._params(prompt)}
+        draw = self._headers(prompt)
+        # A batch has no headers for each of its requests.
+        return {**self._params(prompt), **({} if draw is None else {"metadata": draw})}
 
     def _ask(self, prompt: Prompt) -> AbstractAsyncContextManager[Response]:
         return self._responses.create(**self._params(prompt), stream=True, extra_headers=self._headers(prompt))

@@ -59,8 +59,13 @@ class SqliteJournal:
             Entry.model_construct(seq=self._seq + n, at=at, event=event) for n, (at, event) in enumerate(events, 1)
         ]
         self._seq += len(entries)
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer, self._write, entries, bodies)
+        writing = asyncio.get_running_loop().run_in_executor(self._writer, self._write, entries, bodies)
+        try:
+            # A write that the thread has not begun would be dropped with its waiter, and what was paid for with it.
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            raise
         return entries
 
     def _write(self, entries: Sequence[Entry], bodies: Bodies) -> None:

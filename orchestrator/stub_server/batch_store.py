@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.stub_server.buckets import Account
-from orchestrator.stub_server.dialect import Dialect, UnreadableRequest
+from orchestrator.stub_server.dialect import Dialect, UnreadableRequest, mapping_of
 from orchestrator.stub_server.exchange import Exchange, House, Seen
 from orchestrator.stub_server.http import Responder
+from orchestrator.stub_server.prompts import DRAW_HEADER
 from orchestrator.stub_server.settings import Fault, FaultKind, FaultPlan, RateLimits
 
 SESSION = "batch"
@@ -151,7 +152,7 @@ class BatchStore:
                 member.is_cancelled = True
 
     async def _answer(self, batch: StoredBatch, member: BatchMember, number: int) -> None:
-        seen = Seen(number, SESSION, batch.path, {}, member.body)
+        seen = Seen(number, SESSION, batch.path, _draw_header(member.body), member.body)
         account = Account(self._house.settings.limits, self._clock.now())
         recorder = _Recorder()
         exchange = Exchange(self._house, account, batch.dialect, seen, recorder, f"b{number:07x}")
@@ -183,3 +184,9 @@ class _Recorder(Responder):
 
     async def hang(self, seconds: float) -> None:  # noqa: ARG002 — a batch has no time to wait
         return
+
+
+def _draw_header(body: Mapping[str, object]) -> Mapping[str, str]:
+    """A request in a batch has no headers of its own: the key of its random choices stands in its metadata."""
+    draw = mapping_of(body.get("metadata")).get(DRAW_HEADER, mapping_of(body.get("metadata")).get("user_id"))
+    return {DRAW_HEADER: draw} if isinstance(draw, str) and draw.startswith("{") else {}

@@ -4,15 +4,18 @@ from contextlib import AbstractAsyncContextManager
 
 from pydantic import SecretStr
 
+from orchestrator.backends.batches.settings import BatchSettings
 from orchestrator.backends.limits.limiter import AccountLimiter
 from orchestrator.backends.limits.rate_headers import RateFeedback, anthropic_rate_headers, openai_rate_headers
 from orchestrator.backends.settings import ClaudeConfig, CompatibleConfig, OpenAIConfig, ServiceConfig
 from orchestrator.backends.tariffs import FlatTariff, NoTariff, Prices, Tariff, most_usd
 from orchestrator.catalog import LoadedConfig, parse_config
+from orchestrator.core.errors import EnvironmentFault, SpecError
 from orchestrator.core.values import Usage
 from orchestrator.measure.forecast import Pace
 from orchestrator.ports import ChatModel
 from orchestrator.wiring.assembly import ChosenBackend, Layers, Means, costing_of, session_around, surrounded
+from orchestrator.wiring.batching import OpenProvider, RunBatches
 from orchestrator.wiring.keys import find_key
 from orchestrator.wiring.recording import Subject, recorder
 
@@ -32,7 +35,13 @@ def build_service(config: LoadedConfig, means: Means) -> ChosenBackend:
     settings: ServiceConfig = parse_config(config, _CONFIGS[config.backend])
     key = find_key(settings, means.env, config.path)
     limiter = _limiter(settings, means)
-    raw, resource = _model(settings, key, means, limiter)
+    if settings.batch is None:
+        raw, resource = _model(settings, key, means, limiter)
+    elif isinstance(settings, CompatibleConfig):
+        line = config.line_of("batch")
+        raise SpecError([f"{config.path}:{line}: batch: only Anthropic and OpenAI have a batch API; leave it out"])
+    else:
+        raw, resource = _batched(settings, settings.batch, key, means)
     output_tokens = settings.output_limit(_OUTPUT_TOKENS if settings.max_output_tokens is None else 10**9)
     tariff = tariff_of(settings.prices, _priced_as(settings), _BATCH_FACTOR if settings.batch is not None else 1.0)
     subject = Subject(config.name, output_tokens, settings.prices, _priced_as(settings))
@@ -84,6 +93,31 @@ def _model(
 
             chat = ChatCompletionsModel(settings, connection(limiter.listener(openai_rate_headers)))
             return chat, chat
+
+
+def _batched(
+    settings: ServiceConfig, batch: BatchSettings, key: SecretStr | None, means: Means
+) -> tuple[ChatModel, AbstractAsyncContextManager[object]]:
+    """The same model behind its provider's batch API."""
+
+    def opened() -> OpenProvider:
+        from orchestrator.backends.wire.api_model import Connection  # noqa: PLC0415 — the SDKs take a second to import
+
+        connection = Connection(key, means.clock)
+        match settings:
+            case ClaudeConfig():
+                from orchestrator.backends.batches.anthropic_batches import AnthropicBatches  # noqa: PLC0415 — the same
+
+                return AnthropicBatches(settings, connection)
+            case OpenAIConfig():
+                from orchestrator.backends.batches.openai_batches import OpenAIBatches  # noqa: PLC0415 — the same
+
+                return OpenAIBatches(settings, connection)
+            case _:
+                raise EnvironmentFault("only Anthropic and OpenAI have a batch API")
+
+    model = RunBatches(settings.model, opened, batch, means.clock, means.state)
+    return model, model
 
 
 def _limiter(settings: ServiceConfig, means: Means) -> AccountLimiter:

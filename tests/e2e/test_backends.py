@@ -1,8 +1,12 @@
 """Real model backends by the real command: the providers' SDKs against the model service on loopback, and what is kept of it."""
 
+import contextlib
 import json
+import re
 import signal
+import sqlite3
 import textwrap
+import time
 
 import pytest
 
@@ -253,3 +257,43 @@ def test_attempts_of_all_subtasks_together_can_be_limited(project):
     assert project.summary()["attempts"] == 2
     assert "--max-attempts" in done.stdout
     assert project.run("resume", "--max-attempts", "9").returncode == 0
+
+
+@pytest.mark.parametrize("api", ["claude", "openai"])
+def test_a_run_by_batches_asks_all_at_once_and_pays_half(project, api):
+    (project.root / "service.yaml").write_text("batch_s: 0.5\n")
+    with Service(project, "--profile", "instant", "--config", "service.yaml") as service:
+        name = service.config("wire", api, "batch: {collect_s: 0.2, poll_s: 0.2}")
+        done = project.run("run", "task.yaml", "-b", name, "--agents", "4")
+        assert done.returncode == 0, done.stdout + done.stderr
+    summary = project.summary()
+    usage = summary["usage"]
+    assert summary["merged"] == 4
+    assert usage["cost_usd"] == pytest.approx((usage["input_tokens"] * 3 + usage["output_tokens"] * 15) / 2e6)
+
+
+def test_a_killed_run_finds_its_batch_again_and_pays_nothing_twice(project):
+    (project.root / "service.yaml").write_text("batch_s: 3\n")
+    with Service(project, "--profile", "instant", "--config", "service.yaml") as service:
+        name = service.config("wire", "claude", "batch: {collect_s: 0.2, poll_s: 0.3}")
+        process = project.start("run", "task.yaml", "-b", name, "--agents", "4")
+        ledger = None
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not (ledger and submitted(ledger)):
+            time.sleep(0.05)
+            ledger = next(project.root.glob(".orchestrate/runs/*/batches.sqlite"), None)
+        process.kill()
+        process.communicate(timeout=20)
+        resumed = project.run("resume")
+        assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    summary = project.summary()
+    assert (summary["merged"], summary["lost_attempts"]) == (4, 4)
+    assert len(submitted(ledger)) == 1
+
+
+def submitted(ledger):
+    """The batches that a ledger knows the provider's id of."""
+    with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [str(row) for table in tables for row in database.execute(f"SELECT * FROM {table}")]
+    return set(re.findall(r"msgbatch_[0-9a-f]+", " ".join(rows)))

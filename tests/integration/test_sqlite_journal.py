@@ -1,5 +1,6 @@
 """The journal: what it has acknowledged is there, whatever became of the process."""
 
+import asyncio
 import os
 import signal
 import stat
@@ -132,3 +133,18 @@ async def test_a_name_that_is_taken_gets_a_number_and_nothing_shows_in_git_statu
     store = RunStore(tmp_path / ".orchestrate")
     assert [store.create("same").run for _ in range(3)] == ["same", "same-2", "same-3"]
     assert (tmp_path / ".orchestrate" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_write_whose_waiter_is_cancelled_is_still_made(tmp_path):
+    async def main():
+        with SqliteJournal(tmp_path / "j.sqlite") as journal:
+            first = asyncio.ensure_future(journal.append([(1.0, SplitStarted())] * 2_000, {}))
+            second = asyncio.ensure_future(journal.append([(2.0, SplitStarted())], {}))
+            await asyncio.sleep(0)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            await first
+            return [entry.seq for entry in journal.entries()]
+
+    assert asyncio.run(main()) == list(range(1, 2_002))

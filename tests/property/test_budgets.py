@@ -27,7 +27,8 @@ from tests.fakes_backends import MemoryWorkspace, prompt_for
 from tests.simulation import Fate, Ledger, SimulatedEffects, begin, drive, patch_of, run_started, subtask
 from tests.virtual_time import VirtualClock, run_virtually
 
-PRICES = Prices(input_usd_per_million=3.0, output_usd_per_million=15.0)
+INPUT_USD, OUTPUT_USD = 9.0, 45.0
+PRICES = Prices(input_usd_per_million=INPUT_USD, output_usd_per_million=OUTPUT_USD)
 TARIFF = FlatTariff(PRICES)
 MAX_OUTPUT = 2_000
 LIMIT_USD = 1.0
@@ -60,7 +61,7 @@ class Provider:
         return completion.model_copy(update={"usage": completion.usage.model_copy(update={"cost_usd": None})})
 
     def _bill_the_most(self, prompt):
-        self.billed_usd += (estimate_tokens(prompt.text) * 3.0 + prompt.max_output_tokens * 15.0) / 1e6
+        self.billed_usd += (estimate_tokens(prompt.text) * INPUT_USD + prompt.max_output_tokens * OUTPUT_USD) / 1e6
 
 
 class PaidEffects(SimulatedEffects):
@@ -107,10 +108,10 @@ def simulate(seed):
         disconnect=luck.choice([0, 0.2]),
         overloaded=luck.choice([0, 0.1]),
         rate_limit=luck.choice([0, 0.1]),
-        input_usd_per_million=3.0,
-        output_usd_per_million=15.0,
+        input_usd_per_million=INPUT_USD,
+        output_usd_per_million=OUTPUT_USD,
     )
-    subtasks = [subtask(f"s{n}") for n in range(luck.choice([3, 6, 12, 24]))]
+    subtasks = [subtask(f"s{n}") for n in range(luck.choice([2, 4, 8, 12]))]
     fates = {each.id: Fate(rejected=frozenset({1}) if luck.random() < 0.2 else frozenset()) for each in subtasks}
     ledger, provider = Ledger(), Provider()
     limits = Limits(agents=luck.choice([1, 4, 16]), cost_usd=LIMIT_USD)

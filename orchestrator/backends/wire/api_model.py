@@ -40,6 +40,7 @@ UNKNOWN_USAGE = Usage(
     reasoning_tokens=None,
     cost_usd=None,
 )
+DRAW_HEADER = "x-orchestrate-draw"
 _NO_KEY = SecretStr("none")
 
 
@@ -252,7 +253,7 @@ class ApiModel(ABC):
     def _headers(self, prompt: Prompt) -> dict[str, str] | None:
         if not self._settings.is_simulated:
             return None
-        return {"x-orchestrate-draw": json.dumps(prompt.draw.model_dump())}
+        return {DRAW_HEADER: json.dumps(prompt.draw.model_dump())}
 
     async def _saw(self, response: httpx2.Response) -> None:
         if self._on_response is not None:
