@@ -68,7 +68,7 @@ class AnthropicModel(ApiModel):
     def body(self, prompt: Prompt) -> dict[str, object]:
         """What a request for a prompt sends, whichever way its answer comes."""
         temperature = self._claude.temperature
-        draw = self._headers(prompt)
+        draw = self._batched_headers(prompt)
         return {
             **self._params(prompt),
             **({} if temperature is None else {"temperature": temperature}),

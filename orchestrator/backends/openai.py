@@ -62,7 +62,7 @@ class OpenAIModel(OpenAIApi):
 
     def body(self, prompt: Prompt) -> dict[str, object]:
         """What a request for a prompt sends, whichever way its answer comes."""
-        draw = self._headers(prompt)
+        draw = self._batched_headers(prompt)
         # A batch has no headers for each of its requests.
         return {**self._params(prompt), **({} if draw is None else {"metadata": draw})}
 

@@ -1,6 +1,10 @@
-"""When what ran: the intervals between each intent and its outcome, from journal entries alone."""
+"""When what ran: the processes that worked at a run and the intervals between each intent and its outcome.
 
-from collections.abc import Iterable
+From journal entries alone. A run's time is that of its processes laid end to end: the pauses between them belong to nobody, and
+a process that was killed ends with its last entry.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from orchestrator.core.events import (
@@ -26,7 +30,10 @@ Station = Literal["split", "generate", "judge", "integrate"]
 
 
 class Interval(Value):
-    """One piece of work at one station, in seconds since the epoch. `is_good` says whether it led on."""
+    """One piece of work at one station, in seconds since the epoch. `is_good` says whether it led on.
+
+    `cut` is set where there was no outcome: `lost` with a killed process, or still `open` where the journal ends.
+    """
 
     station: Station
     subtask: SubtaskId | None
@@ -34,6 +41,7 @@ class Interval(Value):
     started: float
     ended: float
     is_good: bool
+    cut: Literal["", "lost", "open"] = ""
 
     @property
     def duration_s(self) -> float:
@@ -41,41 +49,67 @@ class Interval(Value):
         return self.ended - self.started
 
 
+class Segment(Value):
+    """What one process did: `entries[first:end]`, and its first and last moment in seconds since the epoch."""
+
+    first: int
+    end: int
+    started: float
+    ended: float
+
+    @property
+    def duration_s(self) -> float:
+        """How long the process worked at the run."""
+        return self.ended - self.started
+
+
 _Key = tuple[Station, SubtaskId | None]
 
 
-def intervals(entries: Iterable[Entry]) -> list[Interval]:
-    """Pair every intent with its outcome, in the order of the outcomes; what a killed process left open is left out."""
-    opened: dict[_Key, float] = {}
+def intervals(entries: Iterable[Entry], *, with_cut: bool = False) -> list[Interval]:
+    """Pair every intent with its outcome, in the order of the outcomes.
+
+    What has no outcome is left out; `with_cut` puts it in, up to the last entry of its process.
+    """
+    opened: dict[_Key, tuple[int, float]] = {}
     found: list[Interval] = []
+    last = 0.0
     for entry in entries:
-        if isinstance(entry.event, RunResumed):
-            opened.clear()
-            continue
         start, end = _opens(entry), _closes(entry)
-        if start is not None:
-            opened[start] = entry.at
+        if isinstance(entry.event, RunResumed):
+            found += _cut(opened, last, "lost") if with_cut else ()
+            opened.clear()
+        elif start is not None:
+            opened[start[0]] = start[1], entry.at
         elif end is not None:
             key, number, is_good = end
-            started = opened.pop(key, entry.at)
+            _, started = opened.pop(key, (number, entry.at))
             found.append(
                 Interval(
                     station=key[0], subtask=key[1], number=number, started=started, ended=entry.at, is_good=is_good
                 )
             )
-    return found
+        last = entry.at
+    return found + (_cut(opened, last, "open") if with_cut else [])
 
 
-def _opens(entry: Entry) -> _Key | None:
+def _cut(opened: dict[_Key, tuple[int, float]], ended: float, how: Literal["lost", "open"]) -> list[Interval]:
+    return [
+        Interval(station=station, subtask=subtask, number=number, started=started, ended=ended, is_good=False, cut=how)
+        for (station, subtask), (number, started) in opened.items()
+    ]
+
+
+def _opens(entry: Entry) -> tuple[_Key, int] | None:
     match entry.event:
         case SplitStarted():
-            return ("split", None)
-        case AttemptStarted(subtask=subtask):
-            return ("generate", subtask)
-        case GateStarted(subtask=subtask):
-            return ("judge", subtask)
-        case BatchStarted():
-            return ("integrate", None)
+            return ("split", None), 1
+        case AttemptStarted() as event:
+            return ("generate", event.subtask), event.attempt
+        case GateStarted() as event:
+            return ("judge", event.subtask), event.attempt
+        case BatchStarted() as event:
+            return ("integrate", None), event.batch
         case _:
             return None
 
@@ -94,15 +128,46 @@ def _closes(entry: Entry) -> tuple[_Key, int, bool] | None:
             return None
 
 
+def segments(entries: Sequence[Entry]) -> list[Segment]:
+    """The processes that worked at a run, in order; an entry between the end of one and the next belongs to none."""
+    bounds: list[tuple[int, int]] = []
+    first: int | None = None
+    for index, entry in enumerate(entries):
+        if isinstance(entry.event, RunStarted | RunResumed):
+            if first is not None:
+                bounds.append((first, index))
+            first = index
+        elif isinstance(entry.event, RunFinished) and first is not None:
+            bounds.append((first, index + 1))
+            first = None
+    if first is not None:
+        bounds.append((first, len(entries)))
+    return [
+        Segment(
+            first=first,
+            end=end,
+            started=entries[first].at,
+            ended=max(entries[first].at, entries[end - 1].at),
+        )
+        for first, end in bounds
+    ]
+
+
+def steady(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The same entries with times that never go back within a process, nor beyond its last one.
+
+    They do so by themselves, unless somebody edited a journal or a clock was set; what is counted then still adds up.
+    """
+    told = list(entries)
+    for segment in segments(entries):
+        now = segment.started
+        for index in range(segment.first, segment.end):
+            now = min(max(now, told[index].at), segment.ended)
+            if told[index].at != now:
+                told[index] = told[index].model_copy(update={"at": now})
+    return told
+
+
 def wall_s(entries: Iterable[Entry]) -> float:
     """Seconds in which a process worked at the run; the pauses between processes do not count."""
-    total, started, last = 0.0, None, 0.0
-    for entry in entries:
-        if isinstance(entry.event, RunStarted | RunResumed):
-            total += max(0.0, last - started) if started is not None else 0.0
-            started = entry.at
-        elif isinstance(entry.event, RunFinished):
-            total += max(0.0, entry.at - started) if started is not None else 0.0
-            started = None
-        last = entry.at
-    return total + (max(0.0, last - started) if started is not None else 0.0)
+    return sum((segment.duration_s for segment in segments(list(entries))), 0.0)

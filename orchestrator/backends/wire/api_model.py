@@ -255,6 +255,10 @@ class ApiModel(ABC):
             return None
         return {DRAW_HEADER: json.dumps(prompt.draw.model_dump())}
 
+    def _batched_headers(self, prompt: Prompt) -> dict[str, str] | None:
+        """The same for a request in a batch, which is the same request whichever attempt asks again for it."""
+        return self._headers(prompt.model_copy(update={"draw": prompt.draw.model_copy(update={"attempt": 1})}))
+
     async def _saw(self, response: httpx2.Response) -> None:
         if self._on_response is not None:
             self._on_response(response.status_code, response.headers)
