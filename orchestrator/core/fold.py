@@ -101,7 +101,7 @@ def _move(state: RunState, subtask: SubtaskState, kind: str, target: Phase) -> N
     state.counts[subtask.phase] -= 1
     state.counts[target] += 1
     subtask.phase = target
-    key = (-subtask.rank, subtask.order, subtask.spec.id)
+    key = subtask.key
     if target is Phase.WAITING and subtask.unmet == 0:
         heappush(state.ready, key)
     elif target is Phase.PROPOSED:
@@ -209,7 +209,7 @@ def _split(state: RunState, event: SplitStarted | SplitFinished | SplitFailed) -
         state.subtasks[spec.id] = subtask
         state.counts[Phase.WAITING] += 1
         if subtask.unmet == 0:
-            heappush(state.ready, (-subtask.rank, order, spec.id))
+            heappush(state.ready, subtask.key)
 
 
 def _generate(state: RunState, event: AttemptStarted | PatchProposed | AttemptFailed) -> None:
@@ -242,7 +242,7 @@ def _generate(state: RunState, event: AttemptStarted | PatchProposed | AttemptFa
 def _pay(state: RunState, subtask: SubtaskState, usage: Usage) -> None:
     state.bill.spend(usage, subtask.allowance)
     state.bill.answered += 1
-    subtask.allowance = None
+    subtask.allowance = subtask.needed = None
 
 
 def _fail_or_postpone(state: RunState, subtask: SubtaskState, event: AttemptFailed) -> None:
@@ -330,7 +330,7 @@ def _settle(state: RunState, subtask: SubtaskState, event: BatchMerged) -> None:
         dependent = state.subtasks[name]
         dependent.unmet -= 1
         if dependent.unmet == 0 and dependent.phase is Phase.WAITING:
-            heappush(state.ready, (-dependent.rank, dependent.order, name))
+            heappush(state.ready, dependent.key)
 
 
 def _refuse(state: RunState, subtask: SubtaskState, kind: str, verdict: Verdict) -> None:

@@ -34,6 +34,11 @@ class SubtaskState:
     reason: str = ""
 
     @property
+    def key(self) -> tuple[float, int, SubtaskId]:
+        """Its place in a queue: heaviest first; one that needs more money than others comes last, so that it stops nobody."""
+        return (-self.rank if self.needed is None else 1.0, self.order, self.spec.id)
+
+    @property
     def draw(self) -> int:
         """The number of the try that counts, from 1."""
         return len(self.failures) + 1

@@ -154,14 +154,15 @@ def segments(entries: Sequence[Entry]) -> list[Segment]:
 
 
 def steady(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """The same entries with times that never go back within a process, nor beyond its last one.
+    """The same entries with times that never go back within a process, nor beyond its end; a pause takes no time.
 
-    They do so by themselves, unless somebody edited a journal or a clock was set; what is counted then still adds up.
+    They are so by themselves, unless a clock was set back or somebody edited a journal; what is counted then still adds up.
     """
     told = list(entries)
-    for segment in segments(entries):
+    found = segments(entries)
+    for segment, following in zip(found, [*found[1:], None], strict=True):
         now = segment.started
-        for index in range(segment.first, segment.end):
+        for index in range(segment.first, len(told) if following is None else following.first):
             now = min(max(now, told[index].at), segment.ended)
             if told[index].at != now:
                 told[index] = told[index].model_copy(update={"at": now})

@@ -108,6 +108,18 @@ def test_it_does_not_start_again_when_that_much_is_not_left():
     assert limit_reached(state, 2.0) == "cost_limit"
 
 
+def test_a_subtask_that_needs_more_than_there_is_stops_no_other():
+    state = run_with("abc", agents=1, cost_usd=0.4)
+    start_all(state)
+    apply(state, failed("a", reason="budget", needed=Allowance(cost_usd=0.5, tokens=0)), 2.0)
+    order = []
+    while started := start_all(state):
+        order.append(started[0].subtask)
+        apply(state, failed(started[0].subtask, reason="budget", needed=Allowance(cost_usd=0.5, tokens=0)), 2.0)
+    assert order == ["b", "c"]
+    assert limit_reached(state, 2.0) == "cost_limit"
+
+
 def test_a_rate_limit_is_never_a_failed_attempt():
     state = run_with("a", agents=1)
     for attempt in range(1, 30):
