@@ -75,7 +75,7 @@ async def streamed(way: str, provider: Provider, streams: int) -> Cost:
         watching = _Watching([Meter() for _ in range(streams)])
         async with asyncio.TaskGroup() as tasks:
             watcher = tasks.create_task(watching.watch())
-            await _all(ask, watching.meters)
+            await _all(ask, watching.meters, watching.ended)
             watcher.cancel()
         cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - began
     return Cost(1000 * cpu_s / streams, (watching.most_bytes - before) / 1024 / streams, watching.most_open, wall_s)
@@ -86,22 +86,29 @@ class _Watching:
 
     def __init__(self, meters: Sequence[Meter]) -> None:
         self.meters = meters
+        self.ended_streams = 0
         self.most_open = 0
         self.most_bytes = 0
+
+    def ended(self) -> None:
+        self.ended_streams += 1
 
     async def watch(self) -> None:
         while True:
             await asyncio.sleep(0.1)
-            # None is ready before the last piece has come.
-            is_open = sum(0 < meter.output_tokens for meter in self.meters)
-            if is_open > self.most_open:
-                self.most_open, self.most_bytes = is_open, resident_bytes()
+            now_open = sum(meter.output_tokens > 0 for meter in self.meters) - self.ended_streams
+            if now_open > self.most_open:
+                self.most_open, self.most_bytes = now_open, resident_bytes()
 
 
-async def _all(ask: Ask, meters: Sequence[Meter]) -> None:
+async def _all(ask: Ask, meters: Sequence[Meter], ended: Callable[[], None] = lambda: None) -> None:
+    async def one(number: int, meter: Meter) -> None:
+        await ask(prompt_of(number), meter)
+        ended()
+
     async with asyncio.TaskGroup() as tasks:
         for number, meter in enumerate(meters):
-            tasks.create_task(ask(prompt_of(number), meter))
+            tasks.create_task(one(number, meter))
 
 
 def in_a_process(way: str, provider: Provider, streams: int) -> Cost:

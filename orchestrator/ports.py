@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.core.chat import Completion, Measured, Prompt
+from orchestrator.core.errors import BackendError
 from orchestrator.core.events import Entry, Event
 from orchestrator.core.prompt import Manner
 from orchestrator.core.values import (
@@ -41,8 +42,8 @@ class Meter:
     Counters are plain, and a view may poll them. The rest is between the backend and what stands around its chat model:
     `waits` says where a request had to wait, `started_s` on the clock; it becomes the `spans` of the generation. `is_queued`
     is set while a request stands in a queue of ours, and `queued_s` sums up how long: no silence of the provider's. `failed` sums up the requests that were
-    not answered, and what those that broke off may have cost; whoever reports the usage takes it from there. `left` is what
-    may still be spent; None is not limited. `measured` is the last prompt that was answered.
+    not answered, and what those that broke off may have cost; whoever reports the usage takes it from there. `given` is
+    what the attempt may spend, `left` what of it is left; None is not limited. `measured` is the last prompt that was answered.
     """
 
     output_tokens: int = 0
@@ -51,8 +52,14 @@ class Meter:
     is_queued: bool = False
     queued_s: float = 0.0
     failed: Usage = field(default_factory=Usage)
+    given: Allowance | None = None
     left: Allowance | None = None
     measured: Measured | None = None
+
+    @classmethod
+    def paid_from(cls, allowance: Allowance | None) -> "Meter":
+        """A meter of an attempt that may spend that much."""
+        return cls(given=allowance, left=allowance)
 
     @contextmanager
     def queued(self, name: str, clock: "Clock") -> Iterator[None]:
@@ -102,13 +109,14 @@ class ChatModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Splitting:
-    """What a task became. `problem` is None when `subtasks` hold."""
+    """What a task became. `problem` is None when `subtasks` hold; `fault` stops the run before there is an answer."""
 
     subtasks: tuple[Subtask, ...] = ()
     problem: str | None = None
     usage: Usage = field(default_factory=Usage)
     exchanges: tuple[Exchange, ...] = ()
     bodies: Bodies = field(default_factory=dict)
+    fault: BackendError | None = None
 
 
 class Splitter(Protocol):
@@ -121,13 +129,17 @@ class Splitter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a backend did for one attempt. `failure` is None when it left a change in the workspace."""
+    """What a backend did for one attempt. `failure` is None when it left a change in the workspace.
+
+    `fault` stops the run, once what the attempt has cost is journaled; its failure is `stopped` then.
+    """
 
     usage: Usage
     failure: Failure | None = None
     exchanges: tuple[Exchange, ...] = ()
     spans: tuple[Span, ...] = ()
     bodies: Bodies = field(default_factory=dict)
+    fault: BackendError | None = None
 
 
 class Workspace(Protocol):
@@ -185,7 +197,11 @@ class Backend(Protocol):
         ...
 
     async def generate(self, prompt: Prompt, workspace: CheckedWorkspace, meter: Meter) -> Generation:
-        """Work at one attempt. Raises `BackendError` only where the whole run must stop (a key, a bill, a wrong model)."""
+        """Work at one attempt.
+
+        A fault that must stop the whole run (a key, a bill, a wrong model) is in the `Generation`, or raised as `BackendError`
+        where nothing was spent.
+        """
         ...
 
 

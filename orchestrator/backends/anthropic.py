@@ -3,6 +3,8 @@
 The system text ends with a cache breakpoint, since siblings share it, and so do the last two turns of the user in a
 conversation, which its next request sends again (`wire.claude_blocks`). The API counts as `input_tokens` only what was
 neither read from the cache nor written to it; `Usage` counts all input.
+
+Of what the SDK would find in the environment nothing is sent, wherever base_url points: no headers, no trace context.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +63,10 @@ class AnthropicModel(ApiModel):
             max_retries=0,
             timeout=self._http.timeout,
             http_client=self._http,
+            open_telemetry=False,
         )
+        # Whatever ANTHROPIC_CUSTOM_HEADERS says, a credential of another server too; no argument keeps the SDK from it.
+        self._client._custom_headers = {}
         # The SDK imports a resource at its first use: not within a request's time limits.
         self._messages = self._client.messages.with_streaming_response
 

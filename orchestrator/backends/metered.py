@@ -2,7 +2,7 @@
 
 It stands inside of `resilience`, so that each HTTP request passes here once: what is repeated is counted as often. Before a
 request goes, the most that it can cost is taken from the allowance; afterwards what it did cost takes its place. A request that
-was turned away costs nothing. One that broke off may have been answered in part, and billed: it counts as the most that it can
+was turned away, or never went, costs nothing. One that broke off may have been answered in part, and billed: it counts as the most that it can
 have been, and is reported as unknown.
 """
 
@@ -14,7 +14,7 @@ from orchestrator.ports import ChatModel, Meter
 
 _CUT_OFF = frozenset({"transient", "stall", "malformed_response"})
 # Sums of dollars are exact to this much.
-_CENT_OF_A_MICRO = 1e-8
+_ROUNDING_USD = 1e-8
 
 
 class MeteredModel:
@@ -39,12 +39,14 @@ class MeteredModel:
     async def complete(self, prompt: Prompt, meter: Meter) -> Completion:
         """Ask, if the allowance has room for it: else raises `BackendError` of kind `budget`, with what is needed."""
         most = self._most(prompt, meter)
-        _require(most, meter.left)
+        _require(most, meter)
         _take(meter, most)
+        before = meter.output_tokens
         try:
             completion = await self._model.complete(prompt, meter)
         except BackendError as error:
-            if error.kind in _CUT_OFF:
+            # Whatever it is called: where output came, an answer had begun, and is billed.
+            if (error.kind in _CUT_OFF and not error.is_unsent) or meter.output_tokens > before:
                 self._lose(meter, most)
             else:
                 _give_back(meter, most)
@@ -86,12 +88,11 @@ class MeteredModel:
         )
 
 
-def _require(most: Allowance, left: Allowance | None) -> None:
+def _require(most: Allowance, meter: Meter) -> None:
+    left = meter.left
     if left is None:
         return
-    is_too_dear = left.cost_usd is not None and (
-        most.cost_usd is None or most.cost_usd > left.cost_usd + _CENT_OF_A_MICRO
-    )
+    is_too_dear = left.cost_usd is not None and (most.cost_usd is None or most.cost_usd > left.cost_usd + _ROUNDING_USD)
     is_too_long = left.tokens is not None and (most.tokens is None or most.tokens > left.tokens)
     if is_too_dear or is_too_long:
         parts = [f"${most.cost_usd:.4f}"] if is_too_dear and most.cost_usd is not None else []
@@ -100,8 +101,16 @@ def _require(most: Allowance, left: Allowance | None) -> None:
         raise BackendError(
             f"the next request may come to {what}, more than the budget has left for this attempt",
             kind="budget",
-            needed=most,
+            needed=_with_spent(most, meter),
         )
+
+
+def _with_spent(most: Allowance, meter: Meter) -> Allowance:
+    """What the whole attempt would have had to be given: another one has to come this far before it asks the same."""
+    given, left = meter.given or Allowance(), meter.left or Allowance()
+    cost = None if most.cost_usd is None else most.cost_usd + (given.cost_usd or 0.0) - (left.cost_usd or 0.0)
+    tokens = None if most.tokens is None else most.tokens + (given.tokens or 0) - (left.tokens or 0)
+    return Allowance(cost_usd=cost, tokens=tokens)
 
 
 def _take(meter: Meter, amount: Allowance) -> None:

@@ -3,6 +3,9 @@
 Its `input_tokens` already includes what came from the cache. Nothing is stored at the provider, so what a model thought
 before it called a tool comes encrypted and is sent back with the results. Siblings that share system text and tools send
 the same cache key, so that they meet the same cache.
+
+The SDK reads more of the environment than a key. OPENAI_ORG_ID and OPENAI_PROJECT_ID say whose account pays: they are sent
+to api.openai.com, and to no other server. OPENAI_CUSTOM_HEADERS and OPENAI_ADMIN_KEY are sent nowhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import cast
 
+import openai
 from openai.types.responses import (
     EasyInputMessageParam,
     FunctionToolParam,
@@ -22,7 +26,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 from openai.types.responses.response_input_item_param import FunctionCallOutput
 
 from orchestrator.backends.wire.api_model import Connection, Reply, Response, Transcript
-from orchestrator.backends.wire.api_settings import OpenAISettings
+from orchestrator.backends.wire.api_settings import OpenAICompatibleSettings, OpenAISettings, is_at
 from orchestrator.backends.wire.calls import (
     CallDraft,
     is_of,
@@ -40,9 +44,10 @@ from orchestrator.backends.wire.streams import count, fields, items, text
 from orchestrator.core.chat import Message, Prompt
 from orchestrator.core.values import StopReason
 
-__all__ = ["FAULTS", "OpenAIModel"]
+__all__ = ["FAULTS", "HOST", "OpenAIModel", "forget_environment"]
 
 PROVIDER = "openai"
+HOST = "api.openai.com"
 _INCOMPLETE: Mapping[str, StopReason] = {"content_filter": "refusal"}
 _KEEP_ALIVES = frozenset({"response.queued", "response.in_progress"})
 _TEXT = "response.output_text.delta"
@@ -56,6 +61,7 @@ class OpenAIModel(OpenAIApi):
 
     def __init__(self, settings: OpenAISettings, connection: Connection) -> None:
         super().__init__(settings, connection)
+        forget_environment(self._client, settings)
         self._openai = settings
         # The SDK imports a resource at its first use, which holds up the whole loop: not while requests are on their way.
         self._responses = self._client.responses.with_streaming_response
@@ -94,6 +100,17 @@ class OpenAIModel(OpenAIApi):
 
     def _reply(self) -> Reply:
         return _Reply()
+
+
+def forget_environment(client: openai.AsyncOpenAI, settings: OpenAISettings | OpenAICompatibleSettings) -> None:
+    """Drop what a new client took from the environment and the server of these settings has no business to know.
+
+    The client's arguments cannot say it: it reads the environment for None, and sends "" as an empty header.
+    """
+    client._custom_headers = {}
+    client.admin_api_key = None
+    if not is_at(settings, HOST):
+        client.organization = client.project = None
 
 
 @dataclass(slots=True)

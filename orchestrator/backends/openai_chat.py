@@ -14,6 +14,7 @@ from typing import Any, cast
 import openai
 from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionMessageParam
 
+from orchestrator.backends.openai import HOST, forget_environment
 from orchestrator.backends.wire.api_model import UNKNOWN_USAGE, Connection, Reply, Response, Transcript
 from orchestrator.backends.wire.api_settings import OpenAICompatibleSettings, is_at
 from orchestrator.backends.wire.calls import CallDraft, marked_text, sealed, unsealed, wire_name, written_arguments
@@ -31,7 +32,6 @@ STOP_REASONS: Mapping[str, StopReason] = {
     "tool_calls": "tool_use",
     "function_call": "tool_use",
 }
-_OPENAI = "api.openai.com"
 # The fields in which servers show thoughts.
 _THOUGHTS = ("reasoning_content", "reasoning")
 _OF_A_CALL = frozenset({"index", "id", "type", "function"})
@@ -42,6 +42,7 @@ class ChatCompletionsModel(OpenAIApi):
 
     def __init__(self, settings: OpenAICompatibleSettings, connection: Connection) -> None:
         super().__init__(settings, connection)
+        forget_environment(self._client, settings)
         self._compatible = settings
         # The SDK imports a resource at its first use: not within a request's time limits.
         self._completions = self._client.chat.completions.with_streaming_response
@@ -168,7 +169,7 @@ def _optional(settings: OpenAICompatibleSettings, prompt: Prompt) -> dict[str, A
         described = described_schema(prompt.response_schema)
         optional["response_format"] = {"type": "json_schema", "json_schema": described}
     is_key_wanted = settings.is_cache_key_sent
-    if is_at(settings, _OPENAI) if is_key_wanted is None else is_key_wanted:
+    if is_at(settings, HOST) if is_key_wanted is None else is_key_wanted:
         optional["prompt_cache_key"] = cache_key(prompt)
     return optional
 

@@ -113,6 +113,8 @@ class _Request:
     tries: int = 0
     worked_s: float = 0.0
     limited_since: float | None = None
+    last: BackendError | None = None
+    is_out_of_money: bool = False
 
     async def complete(self) -> Completion:
         retrying = AsyncRetrying(
@@ -131,12 +133,17 @@ class _Request:
                 return await self.model.complete(self.prompt, self.meter)
         except BackendError as error:
             self._note("failed_request", began)
-            self.worked_s += self.clock.now() - began - (self.meter.queued_s - queued_s)
+            if error.kind == "budget" and self.last is not None:
+                # What the budget cannot pay again is what went wrong.
+                self.is_out_of_money = True
+                raise self.last from None
+            self.last = error
             if error.kind == "rate_limit":
                 self.limited_since = began if self.limited_since is None else self.limited_since
             else:
                 self.limited_since = None
                 self.tries += 1
+                self.worked_s += self.clock.now() - began - (self.meter.queued_s - queued_s)
             raise
 
     async def _pause(self, seconds: float) -> None:
@@ -161,7 +168,9 @@ class _Request:
         jitter = fraction((draw.seed, draw.subtask, draw.attempt, draw.draw, "backoff", state.attempt_number))
         if error.retry_after_s is not None:
             # Released a little apart, or all that were told the same moment would meet again.
-            seconds = min(error.retry_after_s, settings.retry_after_cap_s) * (1 + jitter / 10)
+            # Never at once, whatever the provider says.
+            least = settings.first_wait_s * (0.5 + jitter / 2)
+            seconds = max(min(error.retry_after_s, settings.retry_after_cap_s) * (1 + jitter / 10), least)
         else:
             # The exponent is bounded, since rate limits may go on for long.
             seconds = min(settings.first_wait_s * 2.0 ** min(state.attempt_number - 1, 32), settings.max_wait_s)
@@ -172,6 +181,8 @@ class _Request:
     def _is_last(self, state: RetryCallState) -> bool:
         """Asked once after each failure that another try may cure; takes from the retry budget."""
         settings = self.settings
+        if self.is_out_of_money:
+            return True
         if self.limited_since is not None:
             return self.clock.now() + state.upcoming_sleep - self.limited_since >= settings.patience_s
         if self.tries >= settings.max_tries or self.worked_s + state.upcoming_sleep >= settings.deadline_s:

@@ -79,6 +79,7 @@ class ReplayConfig(SessionSettings):
     priced_as: str | None = Field(
         default=None, description="The provider and model of the published prices, as `provider:model`."
     )
+    price_factor: float = Field(default=1.0, gt=0, description="What of these prices was paid.")
     time_scale: float = Field(
         default=0.0, ge=0, description="The recorded times are multiplied by this: 1 as they were, 0 at once."
     )

@@ -6,7 +6,7 @@ others wait until its output begins, and then go together. Where the first one f
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import Field
 
@@ -30,11 +30,10 @@ class CacheSettings(Value):
 
 @dataclass(slots=True)
 class _Prefix:
-    """One prefix: when it was last known to be in the cache, and whether somebody is warming it."""
+    """One prefix: when it was last known to be in the cache, and what those wait for who wait while somebody warms it."""
 
     used_at: float | None = None
-    is_warming: bool = False
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    opening: asyncio.Event | None = None
 
 
 class WarmingModel:
@@ -56,11 +55,12 @@ class WarmingModel:
         prefix = self._prefix(prompt)
         if prefix is None:
             return await self._model.complete(prompt, meter)
-        if self._is_cold(prefix) and prefix.is_warming:
+        if prefix.opening is not None:
             meter.note = "waits for the prompt cache"
             with meter.queued("prompt_cache", self._clock):
-                while self._is_cold(prefix) and prefix.is_warming:
-                    await prefix.changed.wait()
+                # Where the one that went ahead has failed, another may be ahead by now.
+                while prefix.opening is not None:
+                    await prefix.opening.wait()
         if self._is_cold(prefix):
             return await self._warm(prefix, prompt, meter)
         completion = await self._model.complete(prompt, meter)
@@ -78,11 +78,10 @@ class WarmingModel:
         return prefix.used_at is None or self._clock.now() - prefix.used_at > self._settings.lifetime_s
 
     async def _warm(self, prefix: _Prefix, prompt: Prompt, meter: Meter) -> Completion:
-        prefix.is_warming = True
-        prefix.changed.clear()
+        opening = prefix.opening = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(self._watch(prefix, meter))
+                watching = tasks.create_task(self._watch(prefix, opening, meter))
                 try:
                     completion = await self._model.complete(prompt, meter)
                 finally:
@@ -90,17 +89,22 @@ class WarmingModel:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
-            prefix.is_warming = False
-            prefix.changed.set()
+            self._open(prefix, opening)
         prefix.used_at = self._clock.now()
         return completion
 
-    async def _watch(self, prefix: _Prefix, meter: Meter) -> None:
+    async def _watch(self, prefix: _Prefix, opening: asyncio.Event, meter: Meter) -> None:
         """Let the others go when the output of the first one begins, or when they have waited long enough."""
-        before, began = meter.output_tokens, self._clock.now()
+        before, began, queued_s = meter.output_tokens, self._clock.now(), meter.queued_s
         while meter.output_tokens == before:
-            if self._clock.now() - began - meter.queued_s >= self._settings.max_wait_s and not meter.is_queued:
+            waited_s = self._clock.now() - began - (meter.queued_s - queued_s)
+            if waited_s >= self._settings.max_wait_s and not meter.is_queued:
                 break
             await self._clock.sleep(_LOOK_S)
         prefix.used_at = self._clock.now()
-        prefix.changed.set()
+        self._open(prefix, opening)
+
+    def _open(self, prefix: _Prefix, opening: asyncio.Event) -> None:
+        if prefix.opening is opening:
+            prefix.opening = None
+        opening.set()

@@ -108,7 +108,8 @@ def _rows(path: Path) -> tuple[Row, ...]:
 
 
 def _digest(spec: TaskSpec, rows: tuple[Row, ...]) -> Digest:
-    content = {"spec": spec.model_dump(mode="json", by_alias=True), "rows": rows}
+    # Without defaults: a setting that a later version adds is no change of the task.
+    content = {"spec": spec.model_dump(mode="json", by_alias=True, exclude_defaults=True), "rows": rows}
     return digest_of(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
 
 

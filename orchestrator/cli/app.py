@@ -20,7 +20,7 @@ import typer
 from rich.text import Text
 
 from orchestrator import __version__
-from orchestrator.cli import checking, console, inspecting, results, running, serving, starting
+from orchestrator.cli import checking, console, inspecting, measuring, results, running, serving, starting, whatif
 from orchestrator.core.errors import EnvironmentFault, OrchestratorError, SpecError
 from orchestrator.views.text import clean
 from orchestrator.wiring.logs import configure_logs
@@ -73,7 +73,7 @@ def orchestrate(
     configure_logs(verbose, log)
 
 
-for group in (starting, checking, running, inspecting, results, serving):
+for group in (starting, checking, running, inspecting, measuring, whatif, results, serving):
     group.add_to(app)
 
 

@@ -5,8 +5,6 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import console, options
-from orchestrator.views.doctor import FindingsTable, conclusion, finding_line
-from orchestrator.wiring.doctor import Examination, examine, is_fit
 from orchestrator.wiring.surroundings import Surroundings
 
 _NOT_FIT = 3
@@ -41,6 +39,9 @@ def doctor(
 
     Examples: orchestrate doctor · orchestrate doctor claude --live
     """
+    from orchestrator.views.doctor import FindingsTable, conclusion, finding_line  # noqa: PLC0415 — the next line's values
+    from orchestrator.wiring.doctor import Examination, examine, is_fit  # noqa: PLC0415 — it looks into every room
+
     if live and not json:
         console.err().print("Looking, and asking the model APIs: at most 30 s for each key and 30 s for all answers.")
     findings = examine(Surroundings.found(), Examination(configs or (), live, store))

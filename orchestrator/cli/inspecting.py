@@ -10,9 +10,11 @@ from rich.text import Text
 from orchestrator.cli import console, options
 from orchestrator.core.errors import EnvironmentFault
 from orchestrator.views.attempts import PARTS, attempts_of, show_attempts
+from orchestrator.views.stack import stack_view
 from orchestrator.views.tables import runs_table, subtask_table, summary_table
 from orchestrator.views.text import clean
 from orchestrator.wiring.history import PastRun, all_summaries, past_run, result_branch, summary_of
+from orchestrator.wiring.measuring import joined_json, measures_of
 from orchestrator.wiring.surroundings import Surroundings
 
 # What a list leaves to `show`: the subtasks, and the comparison with a serial run, which would have to be looked for each time.
@@ -63,12 +65,14 @@ def show(
             _show_subtask(past, subtask, part, as_json=json)
             return
         summary = summary_of(past.entries, past.folder)
+        measures = measures_of(past.entries, summary, surroundings.store(store))
         if json:
-            console.raw(summary.model_dump_json() + "\n")
+            console.raw(joined_json(summary, measures) + "\n")
             return
         terminal = console.out()
         terminal.print(subtask_table(summary.rows))
         terminal.print(summary_table(summary, branch=result_branch(summary.run)))
+        terminal.print(stack_view(measures.stack, measures.decomposition, measures.bounds, measures.identity))
         if past.state.split_problem:
             terminal.print(Text(f"no valid split: {clean(past.state.split_problem)}", style="red"))
 

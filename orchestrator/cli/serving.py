@@ -1,4 +1,7 @@
-"""`stub-server`: the simulated model service, for trying things out without a key."""
+"""`stub-server`: the simulated model service, for trying things out without a key.
+
+The service is imported when it is asked for: no other command needs it.
+"""
 
 import asyncio
 import math
@@ -9,16 +12,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import console, options
-from orchestrator.views.serving import closing_lines, opening_lines
-from orchestrator.wiring.serving import (
-    Service,
-    ServiceOptions,
-    address_of,
-    open_service,
-    prepare_service,
-    serve_until,
-    summary_of_service,
-)
+from orchestrator.views.serving import Address, ServiceSummary, closing_lines, opening_lines
 from orchestrator.wiring.surroundings import Surroundings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -88,7 +82,9 @@ def stub_server(
 
     Example: orchestrate stub-server --rpm 60 --fault overloaded=0.1 --fault stream_cut=0.05
     """
-    chosen = ServiceOptions(
+    from orchestrator.wiring import serving  # noqa: PLC0415 — loads the whole service, for this command alone
+
+    chosen = serving.ServiceOptions(
         profile=profile,
         config=config,
         task=task,
@@ -99,28 +95,41 @@ def stub_server(
         output_tokens_per_minute=output_tpm,
         tokens_per_s=tokens_per_s,
     )
-    asyncio.run(_serve(prepare_service(Surroundings.found(), chosen), port, as_json=json))
+    service = serving.prepare_service(Surroundings.found(), chosen)
+
+    async def serve() -> None:
+        """Serve until a signal, and tell how it went, also when the service itself failed."""
+        stopped = _stop_signal()
+        async with serving.open_service(service, port) as server:
+            _say_opening(serving.address_of(server), service.settings.models[0], as_json=json)
+            try:
+                await serving.serve_until(stopped, server)
+            finally:
+                _say_closing(serving.summary_of_service(server), as_json=json)
+
+    asyncio.run(serve())
 
 
-async def _serve(service: Service, port: int, *, as_json: bool) -> None:
-    """Serve until a signal, and tell how it went, also when the service itself failed."""
+def _stop_signal() -> asyncio.Event:
+    """An event that the first signal to end sets, in place of what the signal does otherwise."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, stopped.set)
-    async with open_service(service, port) as server:
-        address = address_of(server)
-        if as_json:
-            console.raw(address.model_dump_json() + "\n")
-        else:
-            for line in opening_lines(address, service.settings.models[0]):
-                console.line(line)
-        try:
-            await serve_until(stopped, server)
-        finally:
-            summary = summary_of_service(server)
-            if as_json:
-                console.raw(f'{{"summary":{summary.model_dump_json()}}}\n')
-            else:
-                for line in ("", *closing_lines(summary)):
-                    console.line(line)
+    return stopped
+
+
+def _say_opening(address: Address, model: str, *, as_json: bool) -> None:
+    if as_json:
+        console.raw(address.model_dump_json() + "\n")
+        return
+    for line in opening_lines(address, model):
+        console.line(line)
+
+
+def _say_closing(summary: ServiceSummary, *, as_json: bool) -> None:
+    if as_json:
+        console.raw(f'{{"summary":{summary.model_dump_json()}}}\n')
+        return
+    for line in ("", *closing_lines(summary)):
+        console.line(line)

@@ -59,15 +59,19 @@ class Bill:
     def spend(self, usage: Usage, allowance: Allowance | None = None) -> None:
         """Book what something cost in place of its allowance; what stayed unknown counts as the most that it can be."""
         self.usage += usage
-        tokens = (usage.input_tokens or 0) + (usage.output_tokens or 0) + usage.unknown_tokens
-        self.spent += Amount.of((usage.cost_usd or 0.0) + usage.unknown_cost_usd, tokens)
+        self.spent += Amount.of(
+            usage.known_cost_usd + usage.unknown_cost_usd, usage.known_tokens + usage.unknown_tokens
+        )
         self._release(allowance)
 
-    def lose(self, allowance: Allowance | None) -> None:
-        """Count an allowance as spent, since nobody is left to say what became of it."""
-        if allowance is not None:
-            self._release(allowance)
-            self.lost += Amount.of(allowance.cost_usd, allowance.tokens)
+    def lose(self, allowance: Allowance | None, quote: Quote | None) -> None:
+        """Count an allowance as spent, since nobody is left to say; where none was needed, what a session may cost."""
+        self._release(allowance)
+        most = None if quote is None else quote.session
+        given, quoted = allowance or Allowance(), most or Allowance()
+        cost = quoted.cost_usd if given.cost_usd is None else given.cost_usd
+        tokens = quoted.tokens if given.tokens is None else given.tokens
+        self.lost += Amount.of(cost, tokens)
 
     def _release(self, allowance: Allowance | None) -> None:
         if allowance is not None:
@@ -78,13 +82,15 @@ class Bill:
         """Everything that counts against the limits."""
         return self.spent + self.reserved + self.lost
 
-    def allow(self, limits: Limits, quote: Quote, needed: Allowance | None) -> Allowance | None:
+    def allow(self, limits: Limits, quote: Quote, needed: Allowance | None = None, raises: int = 0) -> Allowance | None:
         """The allowance of an attempt that is to start now, or None when what is left is less than one request may cost.
 
         It is what a whole session may cost, or what is left of the limits; `needed` is what a request is known to need.
         """
         taken = self.committed
         least, most = Amount.of(*_pair(quote.request)), Amount.of(*_pair(quote.session))
+        # One that was too small is doubled, so that a long session is begun again a few times at most.
+        most = Amount(most.cost << min(raises, _MOST_RAISES), most.tokens << min(raises, _MOST_RAISES))
         asked = Amount.of(*_pair(needed))
         limit = None if limits.cost_usd is None else round(limits.cost_usd * _PICO)
         cost = _share(limit, taken.cost, max(least.cost, asked.cost), most.cost)
@@ -100,6 +106,7 @@ class Bill:
 
 
 _NOTHING = -1
+_MOST_RAISES = 20
 
 
 def _pair(allowance: Allowance | None) -> tuple[float | None, int | None]:

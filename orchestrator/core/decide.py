@@ -20,6 +20,10 @@ OUTAGES_BEYOND_AGENTS = 2
 """Every agent has met a backend that is down, and so many more with no answer in between: the run stops, to be resumed."""
 
 
+POSTPONED_FOR_OUTAGE = 10
+"""The same for attempts that were put off for another reason, each after long patience: so many times as often."""
+
+
 def decide(state: RunState, now: float) -> Intent | None:
     """Name the next step, or None when nothing can start at this moment."""
     if state.finished is not None or state.split_problem is not None:
@@ -65,7 +69,8 @@ def limit_reached(state: RunState, now: float) -> FinishReason | None:
         return "wall_limit"
     if limits.attempts is not None and state.attempts >= limits.attempts:
         return "attempt_limit"
-    if state.outages >= limits.agents + OUTAGES_BEYOND_AGENTS:
+    most = limits.agents + OUTAGES_BEYOND_AGENTS
+    if state.outages >= most or state.postponed >= most * POSTPONED_FOR_OUTAGE:
         return "backend_unavailable"
     return _budget_reached(state)
 
@@ -90,8 +95,10 @@ def _allowance(state: RunState, limits: Limits | None = None) -> Allowance | Non
     limits, quote = limits or state.limits, _quote(state)
     if quote is None or (limits.cost_usd is None and limits.tokens is None):
         return None
-    needed = state.subtasks[state.ready[0][2]].needed if state.ready else None
-    return state.bill.allow(limits, quote, needed)
+    if not state.ready:
+        return state.bill.allow(limits, quote)
+    subtask = state.subtasks[state.ready[0][2]]
+    return state.bill.allow(limits, quote, subtask.needed, subtask.raises)
 
 
 def _quote(state: RunState) -> Quote | None:

@@ -72,7 +72,7 @@ class BackendError(EnvironmentFault):
     """A model backend did not answer.
 
     `kind` is one of `BackendFault`; `retry_after_s` is what the provider asked for, in seconds, if it did. `needed` comes with
-    `budget`: what the request would have had to reserve.
+    `budget`: what the request would have had to reserve. `is_unsent` is set where nothing of the request can have reached anybody.
     """
 
     def __init__(
@@ -82,11 +82,13 @@ class BackendError(EnvironmentFault):
         kind: BackendFault,
         retry_after_s: float | None = None,
         needed: Allowance | None = None,
+        is_unsent: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind: BackendFault = kind
         self.retry_after_s = retry_after_s
         self.needed = needed
+        self.is_unsent = is_unsent
 
     @property
     def is_retryable(self) -> bool:

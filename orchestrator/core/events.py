@@ -4,7 +4,7 @@ An **intent** is a step that we chose; it is journaled before it is taken. An **
 exactly one intent; it is journaled as soon as it is known. Both are events, so write-ahead holds by construction.
 
     intent            outcomes
-    SplitStarted      SplitFinished | SplitFailed
+    SplitStarted      SplitFinished | SplitFailed | SplitStopped
     AttemptStarted    PatchProposed | AttemptFailed
     GateStarted       PatchJudged
     BatchStarted      BatchMerged | BatchRejected
@@ -91,6 +91,14 @@ class SplitFailed(Value):
 
     kind: Literal["split_failed"] = "split_failed"
     detail: str
+    usage: Usage = Usage()
+    exchanges: tuple[Exchange, ...] = ()
+
+
+class SplitStopped(Value):
+    """Outcome: a fault that ends the run came before a plan; the next process asks again."""
+
+    kind: Literal["split_stopped"] = "split_stopped"
     usage: Usage = Usage()
     exchanges: tuple[Exchange, ...] = ()
 
@@ -223,7 +231,16 @@ class RunFinished(Value):
 
 
 Intent = SplitStarted | AttemptStarted | GateStarted | BatchStarted
-Outcome = SplitFinished | SplitFailed | PatchProposed | AttemptFailed | PatchJudged | BatchMerged | BatchRejected
+Outcome = (
+    SplitFinished
+    | SplitFailed
+    | SplitStopped
+    | PatchProposed
+    | AttemptFailed
+    | PatchJudged
+    | BatchMerged
+    | BatchRejected
+)
 Event = Annotated[
     RunStarted | Intent | Outcome | RunResumed | RunFinished,
     Field(discriminator="kind"),

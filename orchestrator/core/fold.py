@@ -5,7 +5,7 @@ its phase and the event. It costs the same per event for ten subtasks as for ten
 """
 
 from collections.abc import Iterable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import assert_never
 
 from orchestrator.core.errors import JournalError
@@ -26,6 +26,7 @@ from orchestrator.core.events import (
     SplitFailed,
     SplitFinished,
     SplitStarted,
+    SplitStopped,
 )
 from orchestrator.core.graph import dependents_of, ranks
 from orchestrator.core.merge_queue import MergeQueue
@@ -50,7 +51,7 @@ def apply(state: RunState, event: Event, at: float) -> None:
     match event:
         case RunStarted() | RunResumed() | RunFinished():
             _run(state, event, at)
-        case SplitStarted() | SplitFinished() | SplitFailed():
+        case SplitStarted() | SplitFinished() | SplitFailed() | SplitStopped():
             _split(state, event)
         case AttemptStarted() | PatchProposed() | AttemptFailed():
             _generate(state, event)
@@ -124,10 +125,15 @@ def _abandon_dependents(state: RunState, abandoned: SubtaskState) -> None:
 
 
 def _take(queue: list[tuple[float, int, SubtaskId]], subtask: SubtaskState) -> None:
-    """Take the head of a heap off; any other order of starting things is a bug in whoever decided it."""
-    if not queue or queue[0][2] != subtask.spec.id:
-        raise JournalError(f"subtask {subtask.spec.id!r} is not the next in its queue")
-    heappop(queue)
+    """Take a subtask out of a heap. Usually it is the head; what goes first is for `decide` to say, and may change."""
+    if queue and queue[0][2] == subtask.spec.id:
+        heappop(queue)
+        return
+    rest = [key for key in queue if key[2] != subtask.spec.id]
+    if len(rest) == len(queue):
+        raise JournalError(f"subtask {subtask.spec.id!r} is not in its queue")
+    queue[:] = rest
+    heapify(queue)
 
 
 def _run(state: RunState, event: RunStarted | RunResumed | RunFinished, at: float) -> None:
@@ -159,10 +165,12 @@ def _start(state: RunState, event: RunStarted, at: float) -> None:
 
 
 def _resume(state: RunState, event: RunResumed, at: float) -> None:
+    quote = None if state.run is None else state.run.quote
     for subtask in state.subtasks.values():
+        subtask.outages = 0
         match subtask.phase:
             case Phase.GENERATING:
-                state.bill.lose(subtask.allowance)
+                state.bill.lose(subtask.allowance, quote)
                 subtask.allowance = None
                 _move(state, subtask, event.kind, Phase.WAITING)
             case Phase.JUDGING:
@@ -179,13 +187,13 @@ def _resume(state: RunState, event: RunResumed, at: float) -> None:
     state.segment_started = at
     state.finished = None
     if state.is_splitting:
-        state.bill.lose(state.split_allowance)
+        state.bill.lose(state.split_allowance, quote)
     state.is_splitting, state.split_allowance = False, None
-    state.outages = 0
+    state.outages = state.postponed = 0
     state.limits = event.limits
 
 
-def _split(state: RunState, event: SplitStarted | SplitFinished | SplitFailed) -> None:
+def _split(state: RunState, event: SplitStarted | SplitFinished | SplitFailed | SplitStopped) -> None:
     if state.is_split or state.is_splitting is isinstance(event, SplitStarted):
         raise JournalError(
             f"{event.kind} is not possible: the task is {'split' if state.is_split else 'not at that point'}"
@@ -198,6 +206,8 @@ def _split(state: RunState, event: SplitStarted | SplitFinished | SplitFailed) -
     state.is_splitting = False
     state.bill.spend(event.usage, state.split_allowance)
     state.split_allowance = None
+    if isinstance(event, SplitStopped):
+        return
     if isinstance(event, SplitFailed):
         state.split_problem = event.detail
         return
@@ -228,7 +238,7 @@ def _generate(state: RunState, event: AttemptStarted | PatchProposed | AttemptFa
         case PatchProposed():
             _require_attempt(subtask, event)
             _pay(state, subtask, event.usage)
-            state.outages = 0
+            state.outages = state.postponed = 0
             subtask.patch = event.patch
             _move(state, subtask, event.kind, Phase.PROPOSED)
         case AttemptFailed():
@@ -249,11 +259,17 @@ def _fail_or_postpone(state: RunState, subtask: SubtaskState, event: AttemptFail
     """What is not the subtask's own fault is no try of it: a rate limit, a budget, a provider that is down."""
     failure = event.failure
     is_outage = failure.reason == "backend_unavailable"
-    state.outages = state.outages + 1 if is_outage else 0
     subtask.outages += is_outage
+    if is_outage:
+        state.outages += 1
+    elif failure.reason in POSTPONED:
+        state.postponed += failure.reason != "budget"
+    else:
+        state.outages = state.postponed = 0
     # An outage that always meets the same subtask may be that subtask's after all.
     if failure.reason in POSTPONED or (is_outage and subtask.outages <= MAX_OUTAGES):
         subtask.needed = failure.needed
+        subtask.raises += failure.reason == "budget"
         _move(state, subtask, event.kind, Phase.WAITING)
     else:
         _fail(state, subtask, event.kind, failure.reason, failure.feedback)

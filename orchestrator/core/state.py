@@ -45,6 +45,7 @@ class RunState:
     split_allowance: Allowance | None = None
     attempts: int = 0
     outages: int = 0
+    postponed: int = 0
     retained_lines: int = 0
     finished: FinishReason | None = None
     wall_before_s: float = 0.0

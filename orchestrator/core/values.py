@@ -44,6 +44,7 @@ class Usage(Value):
     `unknown_requests` were cut off before they said what they cost: they may have been billed, and are in no other figure
     but `unknown_cost_usd` and `unknown_tokens`: the most that they, and whatever else stayed unknown, can have come to where a
     budget had to be reserved for them.
+    `partial_cost_usd` and `partial_tokens` are what is known of a sum whose whole is not.
     `is_simulated` is set when a stub stood in for a model: the tokens are counted, nobody was paid.
     """
 
@@ -57,22 +58,41 @@ class Usage(Value):
     cost_usd: float | None = 0.0
     unknown_cost_usd: float = 0.0
     unknown_tokens: int = 0
+    partial_cost_usd: float = 0.0
+    partial_tokens: int = 0
     is_simulated: bool = False
 
     def __add__(self, other: "Usage") -> "Usage":
+        cost = _plus(self.cost_usd, other.cost_usd)
+        inputs = _plus_int(self.input_tokens, other.input_tokens)
+        outputs = _plus_int(self.output_tokens, other.output_tokens)
         return Usage(
             requests=self.requests + other.requests,
             unknown_requests=self.unknown_requests + other.unknown_requests,
-            input_tokens=_plus_int(self.input_tokens, other.input_tokens),
+            input_tokens=inputs,
             cached_input_tokens=_plus_int(self.cached_input_tokens, other.cached_input_tokens),
             cache_write_tokens=_plus_int(self.cache_write_tokens, other.cache_write_tokens),
-            output_tokens=_plus_int(self.output_tokens, other.output_tokens),
+            output_tokens=outputs,
             reasoning_tokens=_plus_int(self.reasoning_tokens, other.reasoning_tokens),
-            cost_usd=_plus(self.cost_usd, other.cost_usd),
+            cost_usd=cost,
             unknown_cost_usd=self.unknown_cost_usd + other.unknown_cost_usd,
             unknown_tokens=self.unknown_tokens + other.unknown_tokens,
+            partial_cost_usd=0.0 if cost is not None else self.known_cost_usd + other.known_cost_usd,
+            partial_tokens=0 if None not in (inputs, outputs) else self.known_tokens + other.known_tokens,
             is_simulated=self.is_simulated or other.is_simulated,
         )
+
+    @property
+    def known_cost_usd(self) -> float:
+        """Dollars as far as they are known."""
+        return self.partial_cost_usd if self.cost_usd is None else self.cost_usd
+
+    @property
+    def known_tokens(self) -> int:
+        """Input and output tokens as far as they are known."""
+        if self.input_tokens is None or self.output_tokens is None:
+            return max(self.partial_tokens, (self.input_tokens or 0) + (self.output_tokens or 0))
+        return self.input_tokens + self.output_tokens
 
     @property
     def total_tokens(self) -> int | None:
@@ -239,6 +259,7 @@ FailureReason = Literal[
     "budget",
     "not_recorded",
     "session_limit",
+    "stopped",
     "timeout",
 ]
 

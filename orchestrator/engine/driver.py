@@ -159,11 +159,12 @@ class Driver:
             if each is None:
                 continue
             self._running -= 1
+            fault = each.fault if isinstance(each, Occurrence) else each
             if isinstance(each, Occurrence):
                 heard.append(each)
-            else:
-                _log.info("the run stops: %s", each)
-                self._fault = self._fault or each
+            if fault is not None:
+                _log.info("the run stops: %s", fault)
+                self._fault = self._fault or fault
                 self.stop.request()
         return heard
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
 from orchestrator.core.chat import Draw, Prompt
+from orchestrator.core.errors import BackendError, OrchestratorError
 from orchestrator.core.events import (
     AttemptFailed,
     BatchMerged,
@@ -19,6 +20,7 @@ from orchestrator.core.events import (
     PatchProposed,
     SplitFailed,
     SplitFinished,
+    SplitStopped,
 )
 from orchestrator.core.globs import select_sorted
 from orchestrator.core.policy import refusal
@@ -30,6 +32,7 @@ from orchestrator.engine.rehearsal import RehearsedWorkspace, Stage
 from orchestrator.ports import (
     Backend,
     Bodies,
+    CheckedWorkspace,
     Clock,
     Gate,
     Generation,
@@ -47,11 +50,12 @@ _NO_CHANGE = "The answer left every file as it was. Make the change that the sub
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """An outcome, when it became known, and the bodies that it names."""
+    """An outcome, when it became known, the bodies that it names, and the fault that ends the run after it, if there is one."""
 
     at: float
     outcome: Outcome
     bodies: Bodies = field(default_factory=dict)
+    fault: OrchestratorError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,9 @@ class Effects:
 
     async def _split(self, job: SplitJob) -> Occurrence:
         made = await self._world.splitter.split(job.base, job.seed, job.allowance)
+        if made.fault is not None:
+            stopped = SplitStopped(usage=made.usage, exchanges=made.exchanges)
+            return Occurrence(self._world.clock.now(), stopped, made.bodies, made.fault)
         if made.problem is not None:
             failed = SplitFailed(detail=made.problem, usage=made.usage, exchanges=made.exchanges)
             return self._occurred(failed, made.bodies)
@@ -105,7 +112,7 @@ class Effects:
 
     async def _generate(self, job: GenerateJob) -> Occurrence:
         world, name = self._world, job.subtask.id
-        meter = self.meters[name] = Meter(left=job.allowance)
+        meter = self.meters[name] = Meter.paid_from(job.allowance)
         started = world.clock.now()
         skills = [world.skills[skill] for skill in job.subtask.skills]
         used = tuple((skill.name, skill.digest) for skill in skills)
@@ -115,7 +122,7 @@ class Effects:
                 prompt = _prompt(job, selection, skills, world.backend.manner)
                 opened = world.clock.now()
                 rehearsed = RehearsedWorkspace(workspace, job.subtask, self._stage)
-                made = _hidden(selection) or await world.backend.generate(prompt, rehearsed, meter)
+                made = _hidden(selection) or await self._worked(prompt, rehearsed, meter)
                 answered = world.clock.now()
                 patch = await workspace.patch() if made.failure is None else None
         finally:
@@ -147,7 +154,14 @@ class Effects:
             spans=spans,
             skills=used,
         )
-        return self._occurred(failed, made.bodies)
+        return Occurrence(self._world.clock.now(), failed, made.bodies, made.fault)
+
+    async def _worked(self, prompt: Prompt, workspace: CheckedWorkspace, meter: Meter) -> Generation:
+        """Let the backend work; a fault that it raises has cost what its meter says."""
+        try:
+            return await self._world.backend.generate(prompt, workspace, meter)
+        except BackendError as error:
+            return Generation(meter.take_failed(), Failure(reason="stopped", feedback=str(error)), fault=error)
 
     async def _judge(self, job: JudgeJob) -> Occurrence:
         judged = await self._verdict(job)

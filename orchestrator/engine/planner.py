@@ -2,14 +2,15 @@
 
 A plan is structured output, and it is checked like anything that a model says: ids unique, needs known and without a
 cycle, paths inside the repository, not too many. A bad plan goes back to the model with what is wrong with it, twice at
-the most; then the split has failed, and says why. A model that cannot be reached is no answer: the error is raised, and the
-run can be resumed. Every request is recorded, as those of an attempt are.
+the most; then the split has failed, and says why. A model that cannot be reached is no answer: the run stops, and can be
+resumed. Every request is recorded, as those of an attempt are.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.core.chat import Completion, Draw, Message, Prompt, after
+from orchestrator.core.errors import BackendError
 from orchestrator.core.globs import select
 from orchestrator.core.items import SplitError
 from orchestrator.core.plan import PLAN_SCHEMA, plan_prompt_text, subtasks_from_plan
@@ -49,8 +50,10 @@ class _Record:
         self.bodies[digest] = body
         return digest
 
-    def ended(self, subtasks: tuple[Subtask, ...] = (), problem: str | None = None) -> Splitting:
-        return Splitting(subtasks, problem, self.usage, tuple(self.exchanges), self.bodies)
+    def ended(
+        self, subtasks: tuple[Subtask, ...] = (), problem: str | None = None, fault: BackendError | None = None
+    ) -> Splitting:
+        return Splitting(subtasks, problem, self.usage, tuple(self.exchanges), self.bodies, fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,16 @@ class PlannedSplit:
 
     async def split(self, base: CommitId, seed: int, allowance: Allowance | None) -> Splitting:
         """Ask, check, and ask again with the mistakes; see `ports.Splitter`."""
-        record = _Record(self.clock.now(), Meter(left=allowance))
+        record = _Record(self.clock.now(), Meter.paid_from(allowance))
         async with self.workspaces.open(base) as workspace:
             paths = await workspace.paths()
             prompt = await self._prompt(workspace, seed)
         problem = ""
         for _ in range(1 + MAX_CORRECTIONS):
-            completion = await self._ask(prompt, record)
+            try:
+                completion = await self._ask(prompt, record)
+            except BackendError as error:
+                return record.ended(fault=error)
             if completion.stop_reason != "end_turn":
                 return record.ended(problem=f"the model gave no plan: its answer ended by {completion.stop_reason}")
             try:

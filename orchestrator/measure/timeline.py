@@ -23,6 +23,7 @@ from orchestrator.core.events import (
     SplitFailed,
     SplitFinished,
     SplitStarted,
+    SplitStopped,
 )
 from orchestrator.core.values import SubtaskId, Value
 
@@ -50,10 +51,14 @@ class Interval(Value):
 
 
 class Segment(Value):
-    """What one process did: `entries[first:end]`, and its first and last moment in seconds since the epoch."""
+    """What one process did: `entries[first:end]`, and its first and last moment in seconds since the epoch.
+
+    `until` is where the next one begins, or the journal ends.
+    """
 
     first: int
     end: int
+    until: int
     started: float
     ended: float
 
@@ -116,7 +121,7 @@ def _opens(entry: Entry) -> tuple[_Key, int] | None:
 
 def _closes(entry: Entry) -> tuple[_Key, int, bool] | None:
     match entry.event:
-        case SplitFinished() | SplitFailed() as event:
+        case SplitFinished() | SplitFailed() | SplitStopped() as event:
             return ("split", None), 1, isinstance(event, SplitFinished)
         case PatchProposed() | AttemptFailed() as event:
             return ("generate", event.subtask), event.attempt, isinstance(event, PatchProposed)
@@ -128,12 +133,15 @@ def _closes(entry: Entry) -> tuple[_Key, int, bool] | None:
             return None
 
 
+_OPENINGS = (RunStarted, RunResumed)
+
+
 def segments(entries: Sequence[Entry]) -> list[Segment]:
     """The processes that worked at a run, in order; an entry between the end of one and the next belongs to none."""
     bounds: list[tuple[int, int]] = []
     first: int | None = None
     for index, entry in enumerate(entries):
-        if isinstance(entry.event, RunStarted | RunResumed):
+        if isinstance(entry.event, _OPENINGS):
             if first is not None:
                 bounds.append((first, index))
             first = index
@@ -142,14 +150,16 @@ def segments(entries: Sequence[Entry]) -> list[Segment]:
             first = None
     if first is not None:
         bounds.append((first, len(entries)))
+    beginnings = [*(first for first, _ in bounds[1:]), len(entries)]
     return [
         Segment(
             first=first,
             end=end,
+            until=until,
             started=entries[first].at,
             ended=max(entries[first].at, entries[end - 1].at),
         )
-        for first, end in bounds
+        for (first, end), until in zip(bounds, beginnings, strict=False)
     ]
 
 
@@ -159,10 +169,9 @@ def steady(entries: Sequence[Entry]) -> Sequence[Entry]:
     They are so by themselves, unless a clock was set back or somebody edited a journal; what is counted then still adds up.
     """
     told = list(entries)
-    found = segments(entries)
-    for segment, following in zip(found, [*found[1:], None], strict=True):
+    for segment in segments(entries):
         now = segment.started
-        for index in range(segment.first, len(told) if following is None else following.first):
+        for index in range(segment.first, segment.until):
             now = min(max(now, told[index].at), segment.ended)
             if told[index].at != now:
                 told[index] = told[index].model_copy(update={"at": now})

@@ -19,6 +19,7 @@ from orchestrator.core.events import (
     SplitFailed,
     SplitFinished,
     SplitStarted,
+    SplitStopped,
 )
 from orchestrator.views.text import count, one_line, plural, seconds
 
@@ -44,7 +45,7 @@ def describe(event: Event) -> str | None:
             return _of_run(event)
         case AttemptStarted() | PatchProposed() | AttemptFailed():
             return _of_attempt(event)
-        case GateStarted() | BatchStarted():
+        case GateStarted() | BatchStarted() | SplitStopped():
             return None
         case PatchJudged() | BatchMerged() | BatchRejected():
             return _of_judgement(event)

@@ -27,7 +27,6 @@ from orchestrator.ports import Backend, ChatModel, Clock
 
 # A session that looks around is given room for so many requests at once, and more when it asks.
 _TOOL_REQUESTS = 4
-_PRICED_TOKENS = 10_000
 
 
 @dataclass(slots=True)

@@ -106,7 +106,16 @@ def _replay(config: LoadedConfig, means: Means) -> ChosenBackend:
     settings = parse_config(config, ReplayConfig)
     folder = config.path.parent / settings.exchanges
     replay = ReplayModel(Recording.open(folder), means.clock, settings.time_scale)
-    tariff = tariff_of(settings.prices, settings.priced_as)
+    tariff = tariff_of(settings.prices, settings.priced_as, settings.price_factor)
+    scale = settings.time_scale
+    retries = settings.retries.model_copy(
+        # Recorded rate limits and failures are repeated like everything else; so are the waits after them.
+        update={
+            name: getattr(settings.retries, name) * scale
+            for name in ("first_wait_s", "max_wait_s", "retry_after_cap_s")
+        }
+    )
+    settings = settings.model_copy(update={"retries": retries})
     layers = Layers(tariff, settings.max_output_tokens, is_simulated=True)
     model = surrounded(replay, layers, settings, means.clock)
     return ChosenBackend(

@@ -1,4 +1,7 @@
-"""A model behind a provider's batch API, with the ledger that lets a run that was killed find its batches again."""
+"""A model behind a provider's batch API, with the ledger that lets a run that was killed find its batches again.
+
+What works at the batches is imported when a run enters such a model: this module is loaded by every command.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -6,13 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from orchestrator.backends.batches.ledger import BatchLedger
-from orchestrator.backends.batches.model import BatchedModel
 from orchestrator.backends.batches.provider import BatchProvider
 from orchestrator.backends.batches.settings import BatchSettings
 from orchestrator.core.chat import Completion, Prompt
 from orchestrator.core.errors import EnvironmentFault
-from orchestrator.ports import Clock, Meter
+from orchestrator.ports import ChatModel, Clock, Meter
 
 LEDGER = "batches.sqlite"
 
@@ -33,7 +34,7 @@ class RunBatches:
         self._clock = clock
         self._state = state
         self._stack = AsyncExitStack()
-        self._model: BatchedModel | None = None
+        self._model: ChatModel | None = None
 
     @property
     def name(self) -> str:
@@ -48,6 +49,9 @@ class RunBatches:
 
     async def __aenter__(self) -> Self:
         if self._state is not None:
+            from orchestrator.backends.batches.ledger import BatchLedger  # noqa: PLC0415 — for runs with batches alone
+            from orchestrator.backends.batches.model import BatchedModel  # noqa: PLC0415 — the same
+
             async with AsyncExitStack() as stack:
                 provider = await stack.enter_async_context(self._opened())
                 ledger = stack.enter_context(BatchLedger(self._state / LEDGER))

@@ -13,7 +13,7 @@ from orchestrator.git.intake import init_from_checkout, init_from_folder, init_f
 from orchestrator.git.repository import Repository
 from orchestrator.wiring.assembly import ChosenBackend, Means
 from orchestrator.wiring.backends import DEFAULT, choose_backend, find_backend
-from orchestrator.wiring.quoting import quote_for
+from orchestrator.wiring.quoting import quote_for, quote_for_plan
 from orchestrator.wiring.surroundings import Surroundings
 
 MOST_DEFAULT_CHECKS = 200
@@ -132,6 +132,9 @@ def quoted(material: Material, subtasks: Sequence[Subtask], sizes: Mapping[str, 
     costing = material.chosen.costing
     if costing is None:
         return None
+    plan = material.task.spec.split.plan
+    if plan is not None:
+        return quote_for_plan(plan, sizes, tariff=costing.tariff, output_tokens=costing.output_tokens)
     return quote_for(
         subtasks,
         sizes,

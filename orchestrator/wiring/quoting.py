@@ -9,12 +9,17 @@ from orchestrator.backends.tariffs import Tariff, most_usd
 from orchestrator.core.globs import select_sorted
 from orchestrator.core.prompt import MAX_ALL_FEEDBACK_CHARS
 from orchestrator.core.skills import Skill
+from orchestrator.core.spec import PlanSpec
 from orchestrator.core.values import Allowance, Quote, Subtask
 
 # The rules, the format of answers, what a provider wraps around a request: in bytes, of which a token has at least one.
 _AROUND = 12_000
 _LOOKED_AT = 200
-_BYTES_OF_CONTEXT_TOKEN = 4
+# Four characters a token is how a budget for context is kept, and a character has up to four bytes; source has about one.
+_BYTES_OF_CONTEXT_TOKEN = 5
+_NAMED_PATHS = 1_000
+# A plan, two corrections of it, and one request that breaks off.
+_PLAN_REQUESTS = 4
 
 
 def quote_for(
@@ -31,6 +36,18 @@ def quote_for(
     # Ten thousand subtasks are alike enough for some of them to speak for all.
     step = max(1, len(subtasks) // _LOOKED_AT)
     inputs = max((_most_bytes(subtask, paths, sizes, skills) for subtask in subtasks[::step]), default=_AROUND)
+    return _quote(tariff, inputs, output_tokens, requests)
+
+
+def quote_for_plan(plan: PlanSpec, sizes: Mapping[str, int], *, tariff: Tariff, output_tokens: int) -> Quote:
+    """Quote where a model is to propose the subtasks: for its own question, which is as large as theirs will be."""
+    shown = plan.context_tokens * _BYTES_OF_CONTEXT_TOKEN
+    named = sum(len(path) + 1 for path in sorted(sizes)[:_NAMED_PATHS])
+    inputs = _AROUND + shown + named + len(plan.model_dump_json())
+    return _quote(tariff, inputs, output_tokens, _PLAN_REQUESTS)
+
+
+def _quote(tariff: Tariff, inputs: int, output_tokens: int, requests: int) -> Quote:
     cost = most_usd(tariff, inputs, output_tokens)
     tokens = inputs + output_tokens
     return Quote(

@@ -34,6 +34,7 @@ class Subject:
     output_tokens: int
     prices: Prices | None = None
     priced_as: str | None = None
+    price_factor: float = 1.0
 
 
 def recorder(
@@ -56,6 +57,7 @@ def write_replay_file(folder: Path, settings: SessionSettings, subject: Subject)
         max_output_tokens=subject.output_tokens,
         prices=subject.prices,
         priced_as=subject.priced_as,
+        price_factor=subject.price_factor,
         **{field: getattr(settings, field) for field in SessionSettings.model_fields},
     )
     document = {"backend": "replay", **replay.model_dump(mode="json", exclude_defaults=True)}

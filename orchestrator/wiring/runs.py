@@ -161,7 +161,7 @@ def _interpreter(task: LoadedTask, env: Mapping[str, str]) -> str:
     named = task.spec.gate.python
     if named is not None:
         return str(task.directory.absolute() / named) if "/" in named else named
-    activated = Path(env["VIRTUAL_ENV"]) / "bin" / "python" if env.get("VIRTUAL_ENV") else None
+    activated = Path(env["VIRTUAL_ENV"]).absolute() / "bin" / "python" if env.get("VIRTUAL_ENV") else None
     return str(activated) if activated is not None and activated.exists() else sys.executable
 
 

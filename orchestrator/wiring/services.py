@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 
 from pydantic import SecretStr
 
-from orchestrator.backends.batches.settings import BatchSettings
+from orchestrator.backends.batches.settings import PRICE_FACTOR, BatchSettings
 from orchestrator.backends.limits.limiter import AccountLimiter
 from orchestrator.backends.limits.rate_headers import RateFeedback, anthropic_rate_headers, openai_rate_headers
 from orchestrator.backends.settings import ClaudeConfig, CompatibleConfig, OpenAIConfig, ServiceConfig
@@ -26,7 +26,6 @@ _CONFIGS: dict[str, type[ClaudeConfig] | type[OpenAIConfig] | type[CompatibleCon
     "openai": OpenAIConfig,
     "openai-compatible": CompatibleConfig,
 }
-_BATCH_FACTOR = 0.5
 _PROVIDERS = {"claude": "anthropic", "openai": "openai"}
 
 
@@ -43,8 +42,9 @@ def build_service(config: LoadedConfig, means: Means) -> ChosenBackend:
     else:
         raw, resource = _batched(settings, settings.batch, key, means)
     output_tokens = settings.output_limit(_OUTPUT_TOKENS if settings.max_output_tokens is None else 10**9)
-    tariff = tariff_of(settings.prices, _priced_as(settings), _BATCH_FACTOR if settings.batch is not None else 1.0)
-    subject = Subject(config.name, output_tokens, settings.prices, _priced_as(settings))
+    factor = 1.0 if settings.batch is None else PRICE_FACTOR
+    tariff = tariff_of(settings.prices, _priced_as(settings), factor)
+    subject = Subject(config.name, output_tokens, settings.prices, _priced_as(settings), factor)
     layers = Layers(
         tariff,
         output_tokens,
@@ -155,6 +155,8 @@ def _with_fences(settings: ServiceConfig) -> ServiceConfig:
     retries = settings.retries
     if "idle_s" not in retries.model_fields_set:
         retries = retries.model_copy(update={"idle_s": max(retries.idle_s, settings.idle_s + settings.first_byte_s)})
+    if "deadline_s" not in retries.model_fields_set:
+        retries = retries.model_copy(update={"deadline_s": max(retries.deadline_s, 2 * settings.deadline_s)})
     return settings.model_copy(update={"retries": retries})
 
 

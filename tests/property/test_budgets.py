@@ -13,6 +13,7 @@ import pytest
 from orchestrator.backends.metered import MeteredModel
 from orchestrator.backends.resilience import ResilienceSettings, ResilientModel
 from orchestrator.backends.sessions.editing import EditingBackend
+from orchestrator.backends.sessions.tools import ToolBackend
 from orchestrator.backends.stub.model import StubModel
 from orchestrator.backends.stub.profile import StubProfile
 from orchestrator.backends.tariffs import FlatTariff, Prices, most_usd
@@ -32,6 +33,7 @@ PRICES = Prices(input_usd_per_million=INPUT_USD, output_usd_per_million=OUTPUT_U
 TARIFF = FlatTariff(PRICES)
 MAX_OUTPUT = 2_000
 LIMIT_USD = 1.0
+LIMIT_TOKENS = 60_000
 SOURCE = "def double(x):\n    return x * 2\n" * 10
 
 
@@ -42,6 +44,7 @@ class Provider:
 
     def __init__(self):
         self.billed_usd = 0.0
+        self.billed_tokens = 0
         self.requests = 0
         self.model = None
 
@@ -57,23 +60,25 @@ class Provider:
             self._bill_the_most(prompt)
             raise
         self.billed_usd += completion.usage.cost_usd
+        self.billed_tokens += completion.usage.total_tokens
         # What the program is told leaves the price to its own tariff, as a real API does.
         return completion.model_copy(update={"usage": completion.usage.model_copy(update={"cost_usd": None})})
 
     def _bill_the_most(self, prompt):
+        self.billed_tokens += estimate_tokens(prompt.text) + prompt.max_output_tokens
         self.billed_usd += (estimate_tokens(prompt.text) * INPUT_USD + prompt.max_output_tokens * OUTPUT_USD) / 1e6
 
 
 class PaidEffects(SimulatedEffects):
     """Generation by a session over a paid model; everything else simulated."""
 
-    def __init__(self, subtasks, fates, ledger, provider, profile):
+    def __init__(self, subtasks, fates, ledger, provider, profile, *, has_tools):
         super().__init__(subtasks, fates, ledger)
         clock = VirtualClock()
         provider.model = StubModel(profile, clock)
         settings = ResilienceSettings(idle_s=20.0, deadline_s=300.0, patience_s=120.0)
         model = ResilientModel(MeteredModel(provider, TARIFF), settings, clock)
-        self.backend = EditingBackend(model, clock, corrections=1)
+        self.backend = ToolBackend(model, clock) if has_tools else EditingBackend(model, clock, corrections=1)
 
     async def generate(self, job):
         name = job.subtask.id
@@ -83,7 +88,7 @@ class PaidEffects(SimulatedEffects):
             files, subtask=name, seed=job.seed, draw=job.draw, attempt=job.attempt, max_output_tokens=MAX_OUTPUT
         )
         workspace = MemoryWorkspace({path: text.encode() for path, text in files.items()})
-        made = await self.backend.generate(prompt, workspace, Meter(left=job.allowance))
+        made = await self.backend.generate(prompt, workspace, Meter.paid_from(job.allowance))
         if made.failure is not None:
             return AttemptFailed(subtask=name, attempt=job.attempt, failure=made.failure, usage=made.usage)
         return PatchProposed(subtask=name, attempt=job.attempt, patch=patch_of(name, job.base), usage=made.usage)
@@ -115,13 +120,16 @@ def simulate(seed):
     fates = {each.id: Fate(rejected=frozenset({1}) if luck.random() < 0.2 else frozenset()) for each in subtasks}
     ledger, provider = Ledger(), Provider()
     limits = Limits(agents=luck.choice([1, 4, 16]), cost_usd=LIMIT_USD)
+    if luck.random() < 0.3:
+        limits = limits.model_copy(update={"tokens": LIMIT_TOKENS})
+    has_tools = luck.random() < 0.3
     entries = []
     for process in range(6):
         lives_s = luck.uniform(0.5, 60) if process < 5 else None
         journal = MemoryJournal(entries)
 
         async def live(journal=journal, entries=entries, lives_s=lives_s):
-            effects = PaidEffects(subtasks, fates, ledger, provider, profile)
+            effects = PaidEffects(subtasks, fates, ledger, provider, profile, has_tools=has_tools)
             if not entries:
                 started = run_started(seed=seed).model_copy(update={"limits": limits, "quote": quote()})
                 state = await begin(journal, started)
@@ -154,8 +162,10 @@ def test_a_dollar_is_never_overrun_in_a_thousand_runs_with_crashes(block):
     for seed in range(block * 100, block * 100 + 100):
         provider, state = simulate(seed)
         assert provider.billed_usd <= LIMIT_USD, f"seed {seed}: ${provider.billed_usd:.4f}"
+        if state.limits.tokens is not None:
+            assert provider.billed_tokens <= LIMIT_TOKENS, f"seed {seed}"
         assert provider.billed_usd <= state.bill.committed.cost_usd + 1e-9, f"seed {seed}"
-        reached += state.finished == "cost_limit"
+        reached += state.finished in {"cost_limit", "token_limit"}
         completed += state.finished == "completed"
     # Both ends are met, or the simulation proves nothing.
     assert reached > 5

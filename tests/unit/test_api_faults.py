@@ -13,11 +13,17 @@ from pydantic import SecretStr
 
 from orchestrator.backends import anthropic as claude
 from orchestrator.backends import openai as responses
+from orchestrator.backends.batches.anthropic_batches import AnthropicBatches
+from orchestrator.backends.batches.openai_batches import OpenAIBatches
+from orchestrator.backends.batches.provider import BatchName, BatchRequest
+from orchestrator.backends.openai_chat import ChatCompletionsModel
+from orchestrator.backends.wire.api_model import Connection
 from orchestrator.backends.wire.api_settings import ClaudeSettings, OpenAICompatibleSettings, OpenAISettings, key_place
 from orchestrator.backends.wire.faults import FaultTeller, Reported, clean_key, meaning_of, reported, retry_after_s
 from orchestrator.backends.wire.wire_faults import WIRE_FAULTS, fault_in
 from orchestrator.core.errors import BackendError
-from tests.fakes_backends import FakeClock
+from orchestrator.ports import Meter
+from tests.fakes_backends import FakeClock, prompt_for
 
 KEY = "sk-secret-0123456789"
 REQUEST = httpx2.Request("POST", "http://127.0.0.1/v1", headers={"x-api-key": KEY})
@@ -239,3 +245,80 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(key):
 
 def test_blanks_around_a_key_are_no_part_of_it():
     assert clean_key(SecretStr(f"  {KEY}\n"), SETTINGS["claude"]).get_secret_value() == KEY
+
+
+FOREIGN = "of-the-environment"
+ACCOUNT = {"OPENAI_ORG_ID": f"org-{FOREIGN}", "OPENAI_PROJECT_ID": f"proj-{FOREIGN}"}
+CUSTOM = f"Authorization: Bearer {FOREIGN}\nx-api-key: {FOREIGN}\nX-Gateway: {FOREIGN}\nuser-agent: {FOREIGN}"
+ENVIRONMENT = {
+    **ACCOUNT,
+    **{f"{sdk}_CUSTOM_HEADERS": CUSTOM for sdk in ("OPENAI", "ANTHROPIC")},
+    **{f"OPENAI_{name}": FOREIGN for name in ("API_KEY", "ADMIN_KEY", "WEBHOOK_SECRET")},
+    **{f"ANTHROPIC_{name}": FOREIGN for name in ("API_KEY", "AUTH_TOKEN", "PROFILE", "WEBHOOK_SIGNING_KEY")},
+    **{f"ANTHROPIC_{name}": FOREIGN for name in ("IDENTITY_TOKEN", "FEDERATION_RULE_ID", "ORGANIZATION_ID")},
+    **{f"{sdk}_BASE_URL": f"http://{FOREIGN}.test" for sdk in ("OPENAI", "ANTHROPIC")},
+}
+LOCAL = "http://127.0.0.1:9/v1"
+ASKING = {
+    "claude": (claude.AnthropicModel, ClaudeSettings),
+    "openai": (responses.OpenAIModel, OpenAISettings),
+    "compatible": (ChatCompletionsModel, OpenAICompatibleSettings),
+    "claude in batches": (AnthropicBatches, ClaudeSettings),
+    "openai in batches": (OpenAIBatches, OpenAISettings),
+}
+
+
+async def request_of(kind, base_url, key=KEY):
+    """The one request that a model sends before it is refused."""
+    model, settings = ASKING[kind]
+    sent = []
+
+    def refuse(request):
+        sent.append(request)
+        return httpx2.Response(401, json={"error": {"message": "no"}})
+
+    secret = None if key is None else SecretStr(key)
+    connection = Connection(secret, FakeClock(), httpx2.MockTransport(refuse))
+    async with model(settings(model="m", base_url=base_url), connection) as asked:
+        if kind.endswith("batches"):
+            await asked.submit(BatchName("b-1"), [BatchRequest("b-1-0", {})])
+        else:
+            with pytest.raises(BackendError):
+                await asked.complete(prompt_for(), Meter())
+    assert len(sent) == 1
+    return sent[0]
+
+
+@pytest.fixture
+def _environment(monkeypatch):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("_environment")
+@pytest.mark.parametrize("key", [KEY, None])
+@pytest.mark.parametrize("kind", ASKING)
+async def test_nothing_of_the_environment_goes_to_a_server(kind, key):
+    request = await request_of(kind, LOCAL, key)
+    assert request.url.host == "127.0.0.1"
+    assert [name for name, value in request.headers.items() if FOREIGN in value] == []
+    assert not {"openai-organization", "openai-project", "x-gateway"} & set(request.headers)
+    credentials = [value for name in ("authorization", "x-api-key") for value in request.headers.get_list(name)]
+    assert [value.removeprefix("Bearer ") for value in credentials] == [key or "none"]
+
+
+@pytest.mark.usefixtures("_environment")
+@pytest.mark.parametrize("kind", ["openai", "compatible", "openai in batches"])
+async def test_only_openai_itself_is_told_the_environments_organisation_and_project(kind):
+    headers = (await request_of(kind, "https://api.openai.com/v1")).headers
+    assert [name for name, value in headers.items() if FOREIGN in value] == ["openai-organization", "openai-project"]
+    assert headers["authorization"] == f"Bearer {KEY}"
+    for lookalike in ("https://api.openai.com.test/v1", "https://api.openai.com@gateway.test/v1"):
+        headers = (await request_of(kind, lookalike)).headers
+        assert [name for name, value in headers.items() if FOREIGN in value] == []
+
+
+@pytest.mark.usefixtures("_environment")
+async def test_anthropic_itself_gets_nothing_of_the_environment_either():
+    headers = (await request_of("claude", "https://api.anthropic.com")).headers
+    assert [name for name, value in headers.items() if FOREIGN in value] == []

@@ -16,7 +16,7 @@ from orchestrator.core.events import (
 from orchestrator.core.fold import apply
 from orchestrator.core.state import RunState
 from orchestrator.core.transitions import Phase
-from orchestrator.core.values import Allowance, Failure, Quote, Usage
+from orchestrator.core.values import Allowance, Failure, Limits, Quote, Usage
 from tests.simulation import run_started, subtask
 
 QUOTE = Quote(request=Allowance(cost_usd=0.1, tokens=1_000), session=Allowance(cost_usd=0.3, tokens=3_000))
@@ -97,7 +97,60 @@ def test_an_attempt_that_the_budget_ended_is_no_try_and_starts_again_with_what_i
     apply(state, failed("a", reason="budget", needed=Allowance(cost_usd=0.5, tokens=0)), 2.0)
     assert state.subtasks["a"].failures == []
     (again,) = start_all(state)
-    assert (again.attempt, again.draw, again.allowance.cost_usd) == (2, 1, 0.5)
+    assert (again.attempt, again.draw, again.allowance.cost_usd) == (2, 1, 0.6)
+
+
+def test_a_session_that_was_given_too_little_is_begun_again_a_few_times_at_most():
+    state = run_with("a", agents=1, cost_usd=100.0)
+    given = []
+    for attempt in range(1, 7):
+        (started,) = start_all(state)
+        given.append(started.allowance.cost_usd)
+        needed = Allowance(cost_usd=given[-1] + 0.01, tokens=0)
+        apply(state, failed("a", attempt, reason="budget", needed=needed, cost_usd=given[-1]), 2.0)
+    assert given == [pytest.approx(0.3 * 2**n) for n in range(6)]
+
+
+def test_known_and_unknown_parts_of_one_usage_are_both_booked():
+    bill = Bill()
+    known, unknown = Usage(requests=1, cost_usd=0.4, input_tokens=100), Usage(cost_usd=None, unknown_cost_usd=0.5)
+    bill.spend(known + unknown)
+    assert bill.spent.cost_usd == pytest.approx(0.9)
+    bill.spend(unknown + known + unknown)
+    assert bill.spent.cost_usd == pytest.approx(0.9 + 1.4)
+    tokens = Usage(output_tokens=None, unknown_tokens=50) + Usage(input_tokens=100, output_tokens=20)
+    before = bill.spent.tokens
+    bill.spend(tokens)
+    assert bill.spent.tokens - before == 170
+
+
+def test_an_attempt_that_needed_no_allowance_is_lost_at_what_a_session_may_cost():
+    state = run_with(agents=2)
+    start_all(state)
+    apply(state, RunResumed(limits=Limits(agents=2, cost_usd=0.7), version="0"), 3.0)
+    assert state.bill.lost.cost_usd == pytest.approx(0.6)
+
+
+def test_outages_of_an_earlier_process_are_forgotten():
+    state = run_with("a", agents=1)
+    for attempt in range(1, 4):
+        start_all(state)
+        apply(state, failed("a", attempt, reason="backend_unavailable"), 2.0)
+    apply(state, RunResumed(limits=state.limits, version="0"), 3.0)
+    for attempt in range(4, 7):
+        start_all(state)
+        apply(state, failed("a", attempt, reason="backend_unavailable"), 4.0)
+    assert state.subtasks["a"].failures == []
+
+
+def test_a_backend_that_only_puts_off_stops_the_run():
+    state = run_with("a", agents=1)
+    for attempt in range(1, 1_000):
+        if not start_all(state):
+            break
+        apply(state, failed("a", attempt, reason="rate_limited"), 2.0)
+    assert limit_reached(state, 2.0) == "backend_unavailable"
+    assert attempt == (1 + 2) * 10 + 1
 
 
 def test_it_does_not_start_again_when_that_much_is_not_left():
@@ -122,7 +175,7 @@ def test_a_subtask_that_needs_more_than_there_is_stops_no_other():
 
 def test_a_rate_limit_is_never_a_failed_attempt():
     state = run_with("a", agents=1)
-    for attempt in range(1, 30):
+    for attempt in range(1, 28):
         start_all(state)
         apply(state, failed("a", attempt, reason="rate_limited"), 2.0)
     assert (state.subtasks["a"].failures, state.subtasks["a"].phase) == ([], Phase.WAITING)

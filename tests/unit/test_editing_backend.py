@@ -79,9 +79,10 @@ async def test_each_way_to_fail_has_its_reason_and_feedback(reply, reason):
 
 
 @pytest.mark.parametrize("kind", ["auth", "billing", "unknown_model", "invalid_request"])
-async def test_what_concerns_every_subtask_stops_the_run(kind):
-    with pytest.raises(BackendError):
-        await failure_of(busy(kind))
+async def test_what_concerns_every_subtask_stops_the_run_and_what_it_cost_is_told(kind):
+    generation, _ = await generation_of(backend("no block", busy(kind), corrections=1)[0], FILES)
+    assert (generation.failure.reason, generation.fault.kind) == ("stopped", kind)
+    assert generation.usage.cost_usd == 0.5
 
 
 async def test_paths_that_are_not_writable_are_left_to_the_gate():

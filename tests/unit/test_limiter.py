@@ -57,6 +57,42 @@ def test_requests_go_in_order_and_at_their_rate():
     assert [at for _, at in log] == [0.0] * 5 + [0.5] * 5 + [1.0] * 5 + [1.5] * 5
 
 
+class LateClock(VirtualClock):
+    """Its timers strike late, as they do on a busy machine."""
+
+    async def sleep(self, seconds):
+        await super().sleep(seconds + 0.03)
+
+
+def test_late_timers_do_not_slow_the_rate_down():
+    async def main():
+        limiter, log = AccountLimiter("acme", LimiterSettings(requests_per_min=600), LateClock()), []
+        async with tasks() as group:
+            for number in range(1_000):
+                group.create_task(ask(limiter, log, number))
+        return log
+
+    log = run_virtually(main())
+    # 99.5 s and the lateness of one timer, not of each of two hundred.
+    assert log[-1][1] == pytest.approx(99.5, abs=0.04)
+
+
+def test_a_pause_in_the_work_earns_no_more_than_one_burst():
+    async def main():
+        limiter, log = limiter_of(requests_per_min=600), []
+        await ask(limiter, log, "first")
+        await asyncio.sleep(100.0)
+        async with tasks() as group:
+            for number in range(20):
+                group.create_task(ask(limiter, log, number))
+        return [round(at - 100.0, 3) for _, at in log[1:]]
+
+    times = run_virtually(main())
+    assert times[:5] == [0.0] * 5
+    assert all(number <= 5 + 10 * at + 1e-6 for number, at in enumerate(times, start=1))
+    assert times[-1] == 1.5
+
+
 def test_a_big_request_is_not_starved_by_small_ones():
     async def main():
         limiter, log = limiter_of(input_tokens_per_min=6_000, token_burst_s=1), []

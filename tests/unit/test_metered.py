@@ -25,7 +25,7 @@ def answer(**usage):
 
 def ask(*script, left=None, tariff=None, model=None):
     async def main():
-        meter = Meter(left=left)
+        meter = Meter.paid_from(left)
         metered = MeteredModel(model or ScriptedModel(*script), tariff or FlatTariff(PRICES))
         try:
             return await metered.complete(PROMPT, meter), meter
@@ -70,12 +70,41 @@ def test_a_request_that_broke_off_counts_as_the_most_that_it_can_have_cost(kind)
     assert (meter.failed.requests, meter.failed.unknown_requests) == (1, 1)
 
 
+def test_a_request_that_never_went_costs_nothing():
+    error = BackendError("refused", kind="transient", is_unsent=True)
+    _, meter = ask(error, left=Allowance(cost_usd=1.0))
+    assert meter.left.cost_usd == pytest.approx(1.0)
+    assert (meter.failed.requests, meter.failed.unknown_requests) == (1, 0)
+
+
+def test_an_answer_that_had_begun_is_billed_whatever_its_error_is_called():
+    async def begun(prompt, meter):
+        meter.output_tokens += 10
+        raise busy("overloaded")
+
+    _, meter = ask(begun, left=Allowance(cost_usd=1.0))
+    assert (meter.failed.unknown_requests, meter.left.cost_usd) == (1, pytest.approx(1.0 - MOST_USD))
+
+
+def test_what_an_attempt_needs_is_what_it_has_spent_and_the_request_that_did_not_fit():
+    async def main():
+        meter = Meter.paid_from(Allowance(cost_usd=1.5 * MOST_USD))
+        metered = MeteredModel(ScriptedModel(answer(cost_usd=MOST_USD)), FlatTariff(PRICES))
+        await metered.complete(PROMPT, meter)
+        meter.measured = None
+        with pytest.raises(BackendError) as caught:
+            await metered.complete(PROMPT, meter)
+        return caught.value.needed
+
+    assert asyncio.run(main()).cost_usd == pytest.approx(2 * MOST_USD)
+
+
 def test_a_request_that_was_dropped_counts_as_one_that_broke_off():
     async def main():
         async def never(prompt, meter):
             await asyncio.sleep(60)
 
-        meter = Meter(left=Allowance(cost_usd=1.0))
+        meter = Meter.paid_from(Allowance(cost_usd=1.0))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await MeteredModel(ScriptedModel(never), FlatTariff(PRICES)).complete(PROMPT, meter)

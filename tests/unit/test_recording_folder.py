@@ -197,9 +197,8 @@ def test_ten_thousand_exchanges_are_opened_by_their_names_alone(folder):
     folder.mkdir(parents=True)
     for number in range(10_000):
         (folder / f"{number:016x}-1.json").touch()
-    began = time.perf_counter()
     recording = Recording.open(folder)
-    assert time.perf_counter() - began < 1
+    # Each of them is empty, and reading one would say that it is damaged.
     assert (len(recording), recording.answers_to(f"{77:016x}{'0' * 48}")) == (10_000, 1)
 
 

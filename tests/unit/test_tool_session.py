@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from orchestrator.backends.metered import MeteredModel
+from orchestrator.backends.sessions.context import context_tokens
 from orchestrator.backends.sessions.tool_settings import ToolSettings
 from orchestrator.backends.sessions.tools import ToolBackend
 from orchestrator.backends.tariffs import NoTariff
@@ -140,6 +141,33 @@ async def test_a_bad_call_is_answered_and_the_session_goes_on():
     assert [is_error for _, is_error in session.results(1)] == [True] * 4
     assert session.failure is None
     assert session.workspace.writes == 1
+
+
+async def test_calls_beyond_the_limit_of_one_answer_are_not_run_and_the_model_is_told():
+    session = await run(calls(read(), edit(1, 2), edit(2, 3), read()), DONE, max_calls=2)
+    assert session.workspace.files["a.py"] == b"x = 2\n"
+    refused = ("not run: too many calls in one answer; ask again for what you need", True)
+    assert session.results(1) == [("     1\tx = 1", False), ("edited a.py", False), refused, refused]
+    assert "2 calls in one" in session.backend.manner.answer
+
+
+async def test_the_last_turn_runs_no_more_calls_than_any_other():
+    session = await run(calls(*(edit(number, number + 1) for number in range(1, 9))), max_turns=1, max_calls=3)
+    assert session.workspace.files["a.py"] == b"x = 4\n"
+
+
+async def test_no_number_of_readings_makes_a_request_longer_than_the_context():
+    usage = Usage(requests=1, input_tokens=None, output_tokens=None)
+    many = calls(*(read(f"{number}.py") for number in range(100)), usage=usage)
+    session = Session(many, many, many, DONE, max_calls=100, max_session_tokens=10**9)
+    session.workspace.files |= {f"{number}.py": b"line\n" * 5_000 for number in range(100)}
+    await session.run()
+    assert len(session.model.prompts) == 4
+    assert all(context_tokens(prompt) <= 60_000 for prompt in session.model.prompts)
+    for turn in (1, 2, 3):
+        texts = [text for text, _ in session.results(turn)]
+        assert texts[0].startswith("     1\tline\n")
+        assert texts[-1].startswith("[left out: read_file 99.py")
 
 
 async def test_nothing_is_written_outside_of_what_is_writable():
@@ -285,6 +313,48 @@ async def test_a_request_that_fails_ends_it(kind, reason):
     assert session.meter.note == ""
 
 
+def growing(*script, **settings):
+    """A session whose model reads a long file at each turn."""
+    usage = Usage(requests=1, input_tokens=None, output_tokens=None)
+    session = Session(*(calls(read("long.py"), usage=usage) if line is None else line for line in script), **settings)
+    session.workspace.files["long.py"] = b"line\n" * 3_000
+    return session
+
+
+async def test_a_conversation_that_is_too_long_for_the_model_goes_on_with_half_of_it():
+    session = await growing(None, None, None, busy("context_too_long"), *[None] * 6, CHANGE, DONE).run()
+    assert session.failure is None
+    assert session.workspace.files["a.py"] == b"x = 2\n"
+    refused, *later = session.model.prompts[3:]
+    assert [message.role for message in later[0].messages] == [message.role for message in refused.messages]
+    assert all(context_tokens(prompt) <= context_tokens(refused) / 2 for prompt in later)
+    assert len(session.generation.exchanges) == len(session.model.prompts) == 12
+
+
+async def test_one_answer_whose_results_were_too_long_for_the_model_is_shown_with_less_of_them():
+    session = await growing(None, busy("context_too_long"), CHANGE, DONE).run()
+    assert session.failure is None
+    refused, again = session.model.prompts[1:3]
+    assert context_tokens(again) < context_tokens(refused)
+    assert "ask for it alone" in session.results(2)[0][0]
+
+
+@pytest.mark.parametrize("between", [[], [None]])
+async def test_a_conversation_that_is_too_long_twice_ends_and_says_what_to_do_differently(between):
+    too_long = busy("context_too_long")
+    session = await growing(None, None, CHANGE, too_long, *between, too_long, DONE).run()
+    assert session.failure.reason == "context_too_long"
+    assert "Read less at a time" in session.failure.feedback
+    assert len(session.model.prompts) == 5 + len(between)
+
+
+async def test_what_cannot_be_made_shorter_is_not_asked_again():
+    session = await run(busy("context_too_long"), DONE)
+    assert session.failure.reason == "context_too_long"
+    assert "Read less" not in session.failure.feedback
+    assert len((await run(CHANGE, busy("context_too_long"), DONE)).model.prompts) == 2
+
+
 async def test_what_concerns_every_subtask_stops_the_run():
     with pytest.raises(BackendError):
         await run(CHANGE, busy("auth"))
@@ -325,7 +395,7 @@ async def test_what_is_broken_outside_is_raised_as_it_is(made):
     assert session.meter.note == ""
 
 
-@pytest.mark.parametrize("where", ["model", "read", "check"])
+@pytest.mark.parametrize("where", ["model", "read", "check", "again"])
 async def test_cancelling_leaves_no_task_behind(where):
     reached = asyncio.Event()
 
@@ -334,6 +404,8 @@ async def test_cancelling_leaves_no_task_behind(where):
         await asyncio.Event().wait()
 
     session = Session(forever if where == "model" else calls(read(), read("b.py")) if where == "read" else calls(CHECK))
+    if where == "again":
+        session = growing(None, busy("context_too_long"), forever)
     if where == "read":
         session.workspace.read = forever
     if where == "check":
@@ -341,7 +413,7 @@ async def test_cancelling_leaves_no_task_behind(where):
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(session.run())
         await reached.wait()
-        assert session.meter.note.startswith("turn 1")
+        assert session.meter.note.startswith("turn 2" if where == "again" else "turn 1")
         running.cancel()
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert session.meter.note == ""

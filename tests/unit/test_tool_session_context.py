@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.backends.sessions.context import context_tokens, fitted
+from orchestrator.backends.sessions.context import context_tokens, fitted, halved, room_for_results, within
 from orchestrator.core.chat import Draw, Message, Prompt, ToolCall, ToolResult
+from orchestrator.core.chat import after as followed_by
 
 LONG = "x" * 4_000
 
@@ -123,3 +124,69 @@ def test_pairs_are_kept_and_a_prompt_shrinks_below_its_budget_if_what_must_stay_
         assert context_tokens(shorter) * ratio <= budget
     assert fitted(shorter, budget, ratio) == shorter
     assert fitted(prompt, budget, ratio) == shorter
+
+
+# --- what the results of one answer may take together
+
+
+def share(*made, room):
+    answer, told = turn(*made)
+    return [result.text for result in within(answer.calls, told.results, room)]
+
+
+def test_results_that_fit_together_stay_as_they_are():
+    assert share(read("a.py"), read("b.py"), room=8_000) == [LONG, LONG]
+
+
+def test_what_does_not_fit_is_cut_or_left_out_with_a_word_on_how_to_get_it():
+    first, second, third, short = share(read("a.py"), read("b.py"), read("c.py"), read("d.py", "short"), room=7_000)
+    assert first == LONG
+    assert second.startswith("x" * 1_000)
+    assert second.endswith("more characters, too many beside the others; ask for it alone, or for a part of it]")
+    assert third == "[left out: read_file c.py, 4000 characters, too many beside the others; ask for it alone]"
+    assert short == "short"
+
+
+def test_what_was_changed_and_what_the_checks_said_comes_before_what_was_read():
+    edit = ("edit_file", {"path": "b.py", "search": "x", "replace": "y"}, "edited b.py")
+    shown = share(read("a.py"), edit, ("run_checks", {}, LONG), room=4_500)
+    assert shown[0].startswith("[left out: read_file a.py")
+    assert shown[1:] == ["edited b.py", LONG]
+
+
+def test_the_room_for_results_is_half_of_the_budget_and_less_where_the_rest_takes_more():
+    answer, _ = turn(read("b.py"))
+    assert room_for_results(conversation(), answer, 6_000) == 12_000
+    assert room_for_results(conversation(), answer, 6_000, ratio=2.0) == 6_000
+    # What was read before can be left out; what the model said cannot.
+    assert room_for_results(conversation(turn(read("a.py", LONG * 9))), answer, 6_000) == 12_000
+    wordy = room_for_results(conversation(turn(text=LONG * 4)), answer, 6_000)
+    assert 6_000 < wordy < 8_000
+    assert room_for_results(conversation(turn(text=LONG * 9)), answer, 6_000) == 3_000
+
+
+@given(st.lists(_TURNS, max_size=4), st.lists(_CALLS, min_size=1, max_size=9), st.integers(100, 4_000))
+def test_a_prompt_fits_with_the_results_of_an_answer_however_many_unless_what_stays_is_too_long(turns, made, budget):
+    prompt, (answer, told) = conversation(*turns), turn(*made)
+    room = room_for_results(prompt, answer, budget)
+    results = within(answer.calls, told.results, room)
+    assert [(each.call, each.is_error) for each in results] == [(each.call, each.is_error) for each in told.results]
+    assert sum(len(each.text) for each in results) <= max(room, 200 * len(results))
+    if 200 * len(results) <= room and room > budget / 2:
+        whole = followed_by(prompt, (answer, Message(role="user", results=tuple(results))))
+        # Each text is rounded up to whole tokens.
+        assert context_tokens(fitted(whole, budget)) <= budget + 1
+
+
+def test_a_halved_conversation_keeps_to_half_of_what_was_too_long_its_last_results_included():
+    prompt = conversation(turn(read("a.py")), turn(read("b.py", LONG * 4)))
+    shorter, budget = halved(prompt, 60_000, 1.0)
+    assert budget == context_tokens(prompt) // 2
+    assert context_tokens(shorter) <= budget
+    assert "ask for it alone" in results_of(shorter)[1]
+    assert halved(prompt, 4_000, 1.0)[1] == 2_000
+
+
+def test_a_conversation_that_holds_nothing_to_leave_out_cannot_be_halved():
+    for prompt in (conversation(), conversation(turn(read("a.py", "short"))), conversation(turn(text=LONG))):
+        assert halved(prompt, 60_000, 1.0)[0] == prompt

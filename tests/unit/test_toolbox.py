@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.backends.sessions import search_worker, searching
+from orchestrator.backends.sessions import toolbox as performing
 from orchestrator.backends.sessions.file_texts import edited
 from orchestrator.backends.sessions.searching import Searcher
 from orchestrator.backends.sessions.tool_calls import BadCallError, EditFile
@@ -306,6 +309,74 @@ async def test_a_cancelled_search_leaves_no_process_behind():
             await call(tools, "search", pattern="(a+)+$")
     assert len(asyncio.all_tasks()) == 1
     assert searching_processes() == []
+
+
+async def test_a_search_process_sees_nothing_of_the_environment(monkeypatch, tmp_path):
+    program = tmp_path / "search_worker.py"
+    program.write_text("import json, os, sys; sys.stdin.read(); print(json.dumps({'lines': list(os.environ)}))")
+    monkeypatch.setattr(search_worker, "__file__", str(program))
+    monkeypatch.setenv("SOME_API_KEY", "secret")
+    seen = await text_of(toolbox({"f": b""})[0], "search", pattern="f.x")
+    # An interpreter without a locale may give itself one.
+    assert seen in {"LC_CTYPE", "No line matches (files searched: 1)."}
+
+
+@pytest.mark.parametrize("pattern", ["def f", "def .", "absent"])
+async def test_no_more_texts_are_held_than_there_are_searches_at_once(pattern):
+    class Counting(MemoryWorkspace):
+        held = most = 0
+
+        async def read(self, paths):
+            self.held += 1
+            self.most = max(self.most, self.held)
+            await asyncio.sleep(0)
+            return await super().read(paths)
+
+    workspace = Counting(FILES)
+    tools = Toolbox(workspace, EVERYTHING, ToolSettings(), Searcher(asyncio.Semaphore(2), 10.0))
+
+    async def search():
+        await call(tools, "search", pattern=pattern)
+        workspace.held -= 1
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(9):
+            tasks.create_task(search())
+    assert (workspace.most, workspace.held) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "made"),
+    [
+        (performing, "text_in", ("read_file", {"path": "src/a.py"})),
+        (performing, "numbered", ("read_file", {"path": "src/a.py"})),
+        (performing, "select", ("list_files", {})),
+        (performing, "text_in", ("search", {"pattern": "f"})),
+        (searching, "matching_lines", ("search", {"pattern": "f"})),
+        (searching, "_question", ("search", {"pattern": "f."})),
+        (performing, "edited", ("edit_file", {"path": "src/a.py", "search": "def f(x):\n", "replace": "def g(x):\n"})),
+        (performing, "written", ("write_file", {"path": "src/a.py", "content": "new"})),
+    ],
+)
+async def test_what_takes_long_with_the_size_of_a_file_does_not_hold_up_the_loop(monkeypatch, module, name, made):
+    threads, inner = [], getattr(module, name)
+
+    def noting(*arguments):
+        threads.append(threading.current_thread())
+        return inner(*arguments)
+
+    monkeypatch.setattr(module, name, noting)
+    await text_of(toolbox()[0], made[0], **made[1])
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+async def test_a_question_to_the_search_process_is_json_whatever_the_texts_hold():
+    texts = [('a"b\udcff.py', 'say "x"\n\u2028\0'), ("empty", "")]
+    asked = json.loads(searching._question("x.", texts, 2.0))
+    assert (asked["pattern"], asked["time_s"], asked["bounds"]["matches"]) == ("x.", 2.0, 200)
+    assert [tuple(pair) for pair in asked["texts"]] == texts
+    assert json.loads(searching._question("x.", [], 2.0))["texts"] == []
 
 
 async def test_matches_are_bounded_in_one_file_in_all_and_in_width():

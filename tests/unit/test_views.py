@@ -25,6 +25,7 @@ from orchestrator.core.events import (
     SplitFailed,
     SplitFinished,
     SplitStarted,
+    SplitStopped,
 )
 from orchestrator.core.fold import apply
 from orchestrator.core.state import RunState
@@ -288,6 +289,7 @@ WORDS = {
     "run_finished": "finished: cost limit",
     "split_started": None,
     "split_finished": "split into 2 subtasks",
+    "split_stopped": None,
     "split_failed": "no valid split: a cycle: a, b",
     "attempt_started": "a: attempt 1 on base",
     "patch_proposed": "a: proposed +3 -0, 200 tokens out",
@@ -312,6 +314,7 @@ def one_of_each_kind():
         RunFinished(reason="cost_limit"),
         SplitStarted(),
         SplitFinished(subtasks=(subtask("a"), subtask("b"))),
+        SplitStopped(),
         SplitFailed(detail="a cycle:\na,\x1b[2J b"),
         AttemptStarted(subtask="a", attempt=1, draw=1, base="base"),
         PatchProposed(subtask="a", attempt=1, patch=patch_of("a"), usage=usage),

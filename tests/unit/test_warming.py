@@ -19,8 +19,8 @@ class Provider:
 
     name = "provider"
 
-    def __init__(self, clock, first_output_s=2.0, fails=0):
-        self.clock, self.first_output_s, self.fails = clock, first_output_s, fails
+    def __init__(self, clock, first_output_s=2.0, fails=0, answer_s=8.0):
+        self.clock, self.first_output_s, self.fails, self.answer_s = clock, first_output_s, fails, answer_s
         self.cached = set()
         self.reads = self.writes = self.asked = 0
 
@@ -35,7 +35,7 @@ class Provider:
             raise BackendError("no", kind="overloaded")
         self.cached.add(prompt.system)
         meter.output_tokens += 1
-        await self.clock.sleep(8.0)
+        await self.clock.sleep(self.answer_s)
         return Completion(text="", stop_reason="end_turn", usage=Usage(requests=1))
 
 
@@ -112,6 +112,35 @@ def test_a_prefix_grows_cold_when_it_is_not_used():
 
     provider = run_virtually(main())
     assert (provider.writes, provider.reads) == (2, 2)
+
+
+def test_an_answer_that_outlasts_the_cache_stops_nobody():
+    async def main():
+        clock = VirtualClock()
+        provider = Provider(clock, answer_s=1_000.0)
+        model = WarmingModel(provider, CacheSettings(lifetime_s=300), clock)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(model.complete(prompt(), Meter()))
+            await clock.sleep(500)
+            late = tasks.create_task(model.complete(prompt(), Meter()))
+            await late
+        return provider.asked
+
+    assert run_virtually(main()) == 2
+
+
+def test_what_an_attempt_waited_for_before_is_not_taken_for_this_wait():
+    async def main():
+        clock = VirtualClock()
+        model = WarmingModel(Provider(clock, first_output_s=600.0), CacheSettings(max_wait_s=5), clock)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(model.complete(prompt(), Meter(queued_s=400.0)))
+            await clock.sleep(0.1)
+            late = Meter()
+            tasks.create_task(model.complete(prompt(), late))
+        return late.queued_s
+
+    assert run_virtually(main()) == pytest.approx(5.0, abs=0.3)
 
 
 def test_cancelling_the_first_lets_the_next_go_and_leaves_no_task():

@@ -23,15 +23,13 @@ from typing import Self
 from orchestrator.backends.batches.driver import BatchDriver
 from orchestrator.backends.batches.ledger import BatchLedger
 from orchestrator.backends.batches.provider import BatchProvider
-from orchestrator.backends.batches.settings import BatchSettings
+from orchestrator.backends.batches.settings import PRICE_FACTOR, BatchSettings
 from orchestrator.backends.batches.waiting import Outcome, Request, WaitingRoom
 from orchestrator.core.chat import Completion, Prompt
 from orchestrator.core.errors import BackendError, EnvironmentFault
 from orchestrator.core.values import Digest
 from orchestrator.ports import Clock, Meter
 
-PRICE_FACTOR = 0.5
-"""What both providers charge for a batch, as a part of the usual price: input, output and cache alike."""
 # The custom id, the method and the path around each request's body.
 _WRAPPING_BYTES = 256
 

@@ -4,6 +4,9 @@ from pydantic import Field
 
 from orchestrator.core.values import Value
 
+PRICE_FACTOR = 0.5
+"""What both providers charge for a batch, as a part of the usual price: input, output and cache alike."""
+
 
 class BatchSettings(Value):
     """Work that can wait: when a batch goes out, and how often it is asked after."""

@@ -50,11 +50,15 @@ class Amounts:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """When a request was let go: its number, the time, and all that had been counted by then, itself included."""
+    """When a request was let go: its number, the time, and all that had been counted by then, itself included.
+
+    `place` is the time from which its place in the window counts.
+    """
 
     number: int
     at: float
     counted: Amounts
+    place: float = 0.0
 
 
 @dataclass(slots=True)
@@ -94,13 +98,15 @@ class AccountQuotas:
             wait_s = max(wait_s, bucket.wait_s(need.of(name), now))
         return wait_s
 
-    async def take(self, need: Amounts, number: int) -> Sent:
-        """Spend. Returns without giving up control when `wait_s` has just said 0."""
+    async def take(self, need: Amounts, number: int, due: float | None = None) -> Sent:
+        """Spend. Returns without giving up control when `wait_s` has just said 0. `due` is since when that was so."""
+        place = 0.0
         if self._window is not None:
-            await self._window.acquire()
+            await self._window.acquire(due)
+            place = self._window.last
         self._charge(need)
         self._counted += Amounts(need.requests, need.input_tokens)
-        return Sent(number, self.clock.now(), self._counted)
+        return Sent(number, self.clock.now(), self._counted, place)
 
     def settle(self, reserved: Amounts, used: Amounts) -> None:
         """Replace an estimate by what was used."""
@@ -112,7 +118,7 @@ class AccountQuotas:
         self._charge(Amounts() - need)
         self._counted -= Amounts(need.requests, need.input_tokens)
         if self._window is not None:
-            self._window.give_back(sent.at)
+            self._window.give_back(sent.place)
 
     def drain(self) -> None:
         """Believe that nothing is left."""

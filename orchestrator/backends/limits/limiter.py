@@ -71,6 +71,7 @@ class AccountLimiter:
         self._open: dict[int, Grant] = {}
         self._waiting = 0
         self._last_number = 0
+        self._last_due = 0.0
         self._answered_until = 0
         self._are_limits_doubted = False
         self._pause = AccountPause(account, settings.max_pause_s)
@@ -130,11 +131,12 @@ class AccountLimiter:
         """
         need = Amounts(1, input_tokens, output_tokens)
         meter = meter or Meter()
+        came = self._clock.now()
         with self._queued(meter):
             async with self._front:
-                await self._wait_for_room(need, meter)
+                self._last_due = await self._wait_for_room(need, meter, max(came, self._last_due))
                 self._last_number += 1
-                grant = Grant(need, await self._quotas.take(need, self._last_number))
+                grant = Grant(need, await self._quotas.take(need, self._last_number, self._last_due))
                 self._open[grant.sent.number] = grant
                 return grant
 
@@ -184,17 +186,21 @@ class AccountLimiter:
         finally:
             self._waiting -= 1
 
-    async def _wait_for_room(self, need: Amounts, meter: Meter) -> None:
+    async def _wait_for_room(self, need: Amounts, meter: Meter, due: float) -> float:
+        """Wait, at the front. Returns since when there was room: timers strike late, and then it was before now."""
         while True:
             meter.note = self.note()
             if self.slots is not None and self.in_flight >= self.slots:
                 self._has_changed.clear()
                 await self._has_changed.wait()
+                due = self._clock.now()
                 continue
-            wait_s = max(self._pause.left_s(self._clock.now()), self._quotas.wait_s(need))
+            now = self._clock.now()
+            wait_s = max(self._pause.left_s(now), self._quotas.wait_s(need))
             if wait_s <= 0:
-                return
+                return due
             await self._clock.sleep(min(wait_s, LOOK_AGAIN_S))
+            due = now + min(wait_s, LOOK_AGAIN_S)
 
     def _hear(self, status: int | None, headers: RateHeaders, grant: Grant | None) -> None:
         in_flight = sum((other.reserved for other in self._open.values()), Amounts()) if grant is None else Amounts()

@@ -23,13 +23,22 @@ SLOWEST_PACE = 0.75
 class RequestWindow(Throttler):
     """`asyncio_throttle.Throttler` on an injected clock, with the one who waits told how long instead of polling.
 
-    At most `rate_limit` requests in any `period`; `burst_s` sets the length of the period, and never changes the rate.
+    At most `rate_limit` requests in any `period`; `burst_s` sets the length of the period, and never changes the rate. A
+    place counts from when it was due, not from when a late timer let somebody take it: else each lateness would lengthen
+    all that follows (three requests in a hundred on a busy machine). What then goes in a shorter time is bounded by the
+    bucket that stands beside each window.
     """
 
     def __init__(self, per_min: float, burst_s: float, clock: Clock) -> None:
         super().__init__(1)
         self._clock = clock
+        self._freed: float | None = None
         self.limit_to(per_min, burst_s)
+
+    @property
+    def last(self) -> float:
+        """The time from which the place counts that was taken last."""
+        return self._task_logs[-1]
 
     def limit_to(self, per_min: float, burst_s: float) -> None:
         """Change the rate. What was sent stays counted."""
@@ -37,11 +46,11 @@ class RequestWindow(Throttler):
         self.period = self.rate_limit * 60 / per_min
 
     def flush(self) -> None:
-        """Forget what left the window, and say how long the next has to wait."""
+        """Free the place that is needed next, if it has left the window, and say how long the next has to wait."""
         log, now = self._task_logs, self._clock.now()
-        while log and log[0] + self.period <= now + TINY_S:
-            log.popleft()
         # More than fits may be logged when the rate has just been lowered.
+        while len(log) >= self.rate_limit and log[0] + self.period <= now + TINY_S:
+            self._freed = log.popleft() + self.period
         over = len(log) - self.rate_limit
         self.retry_interval: float = log[over] + self.period - now if over >= 0 else 0.0
 
@@ -50,13 +59,16 @@ class RequestWindow(Throttler):
         self.flush()
         return self.retry_interval
 
-    async def acquire(self) -> None:
-        """Take a place in the window, waiting for it if there is none."""
+    async def acquire(self, due: float | None = None) -> None:
+        """Take a place in the window, waiting for it if there is none. It counts from `due`, unless it was free later."""
         await super().acquire()  # type: ignore[no-untyped-call]  # the package has hints, this method has none
-        self._task_logs[-1] = self._clock.now()
+        now = self._clock.now()
+        due = now if due is None else max(due, self._freed or due, now - self.period)
+        self._task_logs[-1] = min(now, due)
+        self._freed = None
 
     def give_back(self, taken: float) -> None:
-        """Free the place that was taken at that time, unless it has left the window by itself."""
+        """Free the place that counts from that time, unless it has left the window by itself."""
         with suppress(ValueError):
             self._task_logs.remove(taken)
 

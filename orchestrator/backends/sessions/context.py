@@ -5,20 +5,27 @@ was when it was read, where it has been changed since; then results, and the tex
 What stays: the instruction, the last two turns, all that the model said, and one line for each result. Every call keeps its
 result, since providers insist on that; a turn that carries something opaque keeps its calls as they are.
 
+What is never left out has to be short when it comes in: the results of one answer share a room (`room_for_results`, `within`),
+so that a conversation whose old turns are left out is within its budget.
+
 A provider's prompt cache holds a prefix that is the same as before, and to leave something out changes it. So much is left out
 at once, and then nothing for a good while.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.backends.sessions.tool_calls import WRITES, headline
-from orchestrator.core.chat import Message, Prompt, ToolCall, ToolResult, estimate_tokens
+from orchestrator.backends.sessions.tool_calls import READS, WRITES, headline
+from orchestrator.core.chat import Message, Prompt, ToolCall, ToolResult, after, estimate_tokens
 
 _TARGET = 0.6
 _KEPT_TURNS = 2
 _LONG_CHARS = 200
+# The part of the budget that the results of one answer have: at most, and where all else leaves hardly any.
+_MOST_OF_BUDGET, _LEAST_OF_BUDGET = 1 / 2, 1 / 8
+# Characters that each result keeps whatever the others take, and those below which a part of a reading is not worth showing.
+_LEAST_CHARS, _WORTH_CHARS = 200, 1_000
 _TEXTS = ("content", "search", "replace")
 
 
@@ -45,12 +52,52 @@ def fitted(prompt: Prompt, max_tokens: int, ratio: float = 1.0) -> Prompt:
         if excess <= 0:
             break
         before = messages[part.turn]
-        after = _without_result(messages, part) if part.kind == "result" else _without_texts(before, part.place)
-        saved = len(before.whole) - len(after.whole)
+        shorter = _without_result(messages, part) if part.kind == "result" else _without_texts(before, part.place)
+        saved = len(before.whole) - len(shorter.whole)
         if saved > 0:
-            messages[part.turn] = after
+            messages[part.turn] = shorter
             excess -= saved
     return prompt.model_copy(update={"messages": tuple(messages)})
+
+
+def halved(prompt: Prompt, max_tokens: int, ratio: float) -> tuple[Prompt, int]:
+    """The prompt for a model that takes less than was thought, and the budget from now on: half of what it came to, or was given.
+
+    Its last results are cut to that budget too, since they may be all that is long. Equal to the prompt if nothing helps.
+    """
+    budget = max(1, int(min(max_tokens, context_tokens(prompt) * ratio) / 2))
+    *turns, told = prompt.messages
+    if told.results:
+        earlier, answer = prompt.model_copy(update={"messages": tuple(turns[:-1])}), turns[-1]
+        results = within(answer.calls, told.results, room_for_results(earlier, answer, budget, ratio))
+        told = told.model_copy(update={"results": tuple(results)})
+        prompt = prompt.model_copy(update={"messages": (*turns, told)})
+    return fitted(prompt, budget, ratio), budget
+
+
+def room_for_results(prompt: Prompt, answer: Message, max_tokens: int, ratio: float = 1.0) -> int:
+    """The characters that all results of an answer to `prompt` may have together, for the next prompt to fit `max_tokens`.
+
+    That is half of the budget, or what remains when all that can be left out is; an eighth where that is less.
+    """
+    empty = tuple(ToolResult(call=call.id, text="") for call in answer.calls)
+    rest = context_tokens(fitted(after(prompt, (answer, Message(role="user", results=empty))), 0))
+    budget = max_tokens / max(1.0, ratio)
+    return int(4 * min(budget * _MOST_OF_BUDGET, max(budget - rest, budget * _LEAST_OF_BUDGET)))
+
+
+def within(calls: Sequence[ToolCall], results: Sequence[ToolResult], room: int) -> list[ToolResult]:
+    """The results, in no more than `room` characters together as far as each has its first 200, or a word on what to ask again.
+
+    What was changed and what the checks said come first, since they cannot be asked for again; then readings, in their order.
+    """
+    shorter = list(results)
+    room -= sum(min(len(result.text), _LEAST_CHARS) for result in results)
+    for place in sorted(range(len(results)), key=lambda place: calls[place].name in READS):
+        text = _cut(calls[place], results[place].text, _LEAST_CHARS + max(0, room))
+        room -= max(0, len(text) - _LEAST_CHARS)
+        shorter[place] = results[place].model_copy(update={"text": text})
+    return shorter
 
 
 def context_tokens(prompt: Prompt) -> int:
@@ -117,3 +164,14 @@ def _short(value: object) -> object:
     if not isinstance(value, str) or len(value) <= _LONG_CHARS:
         return value
     return f"[{len(value)} characters left out to keep the context small]"
+
+
+def _cut(call: ToolCall, text: str, room: int) -> str:
+    if len(text) <= room:
+        return text
+    is_reading = call.name in READS
+    if is_reading and room < _WORTH_CHARS:
+        return f"[left out: {headline(call)}, {len(text)} characters, too many beside the others; ask for it alone]"
+    how = "too many beside the others; ask for it alone, or for a part of it" if is_reading else "left out"
+    kept = room - _LEAST_CHARS // 2
+    return f"{text[:kept]}\n[… {len(text) - kept} more characters, {how}]"

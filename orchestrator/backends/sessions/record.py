@@ -18,7 +18,7 @@ from orchestrator.ports import ChatModel, Clock, Generation, Meter
 
 @dataclass(slots=True)
 class Record:
-    """The account of one attempt; `started` is on the clock, and its spans count from there."""
+    """The account of one attempt; `started` is on the clock, and its spans count from there. `fault` is what stops the run."""
 
     clock: Clock
     meter: Meter
@@ -27,6 +27,7 @@ class Record:
     exchanges: list[Exchange] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     bodies: dict[Digest, bytes] = field(default_factory=dict)
+    fault: BackendError | None = None
     _asked: tuple[Prompt, Digest] | None = None
 
     @classmethod
@@ -40,6 +41,10 @@ class Record:
         completion: Completion | None = None
         try:
             completion = await model.complete(prompt, self.meter)
+        except BackendError as error:
+            if not is_of_the_attempt(error):
+                self.fault = error
+            raise
         finally:
             self._note(prompt, completion, asked, waited)
         return completion
@@ -61,7 +66,7 @@ class Record:
 
     def generation(self, failure: Failure | None) -> Generation:
         """The whole account."""
-        return Generation(self.usage, failure, tuple(self.exchanges), tuple(self.spans), self.bodies)
+        return Generation(self.usage, failure, tuple(self.exchanges), tuple(self.spans), self.bodies, self.fault)
 
     def _note(self, prompt: Prompt, completion: Completion | None, asked: float, waited: int) -> None:
         waits = self.meter.waits[waited:]
@@ -106,8 +111,13 @@ class Record:
         return digest
 
 
+def is_of_the_attempt(error: BackendError) -> bool:
+    """Whether an error concerns this attempt alone, or may be over with the next; any other one stops the run."""
+    return error.is_retryable or error.kind in {"context_too_long", "budget", "not_recorded"}
+
+
 def failure_for(error: BackendError) -> Failure:
-    """The failure that an error is for this attempt; raises it again where it concerns the whole run."""
+    """The failure that an error is for this attempt; `stopped` where it concerns the whole run (`Record.fault`)."""
     match error.kind:
         case "context_too_long":
             return Failure(reason="context_too_long", feedback=f"The prompt is too long for the model: {error}")
@@ -120,4 +130,4 @@ def failure_for(error: BackendError) -> Failure:
         case _ if error.is_retryable:
             return Failure(reason="backend_unavailable", feedback=str(error))
         case _:
-            raise error
+            return Failure(reason="stopped", feedback=str(error))

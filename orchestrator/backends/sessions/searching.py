@@ -1,7 +1,8 @@
 """Searching texts for a pattern from a model: bounded in what is searched, in what is found, and in time.
 
-A pattern without a special character is looked for in this process; any other in one of its own (`search_worker`), since
-a regular expression can take longer than the world will last, and nothing but the end of its process ends it.
+A pattern without a special character is looked for in a thread; any other in a process of its own (`search_worker`), since
+a regular expression can take longer than the world will last, and nothing but the end of its process ends it. That process
+gets an empty environment: an interpreter needs none, and a key in this one's is none of its business.
 """
 
 import asyncio
@@ -25,7 +26,11 @@ Texts = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Searcher:
-    """Runs searches; `slots` bounds the processes that do so at once, `time_s` is what each may take."""
+    """Runs searches; `time_s` is what an expression may take.
+
+    `slots` bounds the searches at once: whoever searches holds one from before the texts are loaded, since they are what
+    takes memory.
+    """
 
     slots: asyncio.Semaphore
     time_s: float
@@ -37,11 +42,8 @@ class Searcher:
         """
         _refuse_odd(pattern)
         if _SPECIAL.search(pattern) is None:
-            near = [(path, text) for path, text in texts if pattern in text]
-            return await asyncio.to_thread(matching_lines, re.compile(pattern), near, _BOUNDS)
-        question = {"pattern": pattern, "texts": texts, "bounds": _BOUNDS, "time_s": self.time_s}
-        async with self.slots:
-            answer = await self._answered(json.dumps(question).encode())
+            return await asyncio.to_thread(_lines_with, pattern, texts)
+        answer = await self._answered(await asyncio.to_thread(_question, pattern, texts, self.time_s))
         if "problem" in answer:
             raise BadCallError(f"{pattern!r} is no regular expression of Python's: {answer['problem']}.")
         return [str(line) for line in answer["lines"]]
@@ -52,6 +54,7 @@ class Searcher:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            env={},
             start_new_session=True,
         )
         try:
@@ -70,6 +73,18 @@ class Searcher:
             raise BadCallError(f"The search came to no end (exit {process.returncode}). Search for something simpler.")
         answer: Mapping[str, Sequence[str]] = json.loads(output)
         return answer
+
+
+def _lines_with(pattern: str, texts: Texts) -> list[str]:
+    near = [(path, text) for path, text in texts if pattern in text]
+    return matching_lines(re.compile(pattern), near, _BOUNDS)
+
+
+def _question(pattern: str, texts: Texts, time_s: float) -> bytes:
+    """What the worker reads. Text by text, since the encoder lets no other thread run until it has ended."""
+    asked = json.dumps({"pattern": pattern, "bounds": _BOUNDS, "time_s": time_s})
+    listed = b", ".join(json.dumps(pair).encode() for pair in texts)
+    return asked.removesuffix("}").encode() + b', "texts": [' + listed + b"]}"
 
 
 def _refuse_odd(pattern: str) -> None:

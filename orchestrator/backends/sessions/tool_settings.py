@@ -18,8 +18,12 @@ class ToolSettings(Value):
     max_session_s: float = Field(
         default=1_800.0, gt=0, description="Seconds that a session may take, its waiting included."
     )
+    max_calls: int = Field(default=32, ge=1, description="Calls of one answer that are run; further ones are refused.")
     max_context_tokens: int = Field(
-        default=60_000, gt=0, description="Estimated tokens of one request above which old results are left out of it."
+        default=60_000,
+        gt=0,
+        description="Estimated tokens of one request above which old results are left out of it. The results of one "
+        "answer come to half of it at most, all together.",
     )
     max_result_chars: int = Field(
         default=20_000, ge=1_000, description="Characters of one tool's result; what is longer comes in parts."

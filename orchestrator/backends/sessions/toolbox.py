@@ -4,11 +4,13 @@ Writing is refused at once, and not only by the gate, for paths that no change m
 subtask may change. Edits find their place as edit blocks do (`core.edits.apply`): strictly first, then more leniently, and never
 where there are two. Every result is bounded; what was left out, and how to get it, is said at its end.
 
-Only what is broken outside (git, the gate) is raised. Next: `sessions.tools` is the loop that calls this.
+Whatever takes long with the size of a file is done in a thread, so that other sessions go on; how many files are held at once is
+bounded, however many calls there are. Only what is broken outside (git, the gate) is raised. Next: `sessions.tools` is the loop that calls this.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import assert_never
 
@@ -38,17 +40,32 @@ _MAX_NAMED = 20
 _MAX_FILE_BYTES = 1_000_000
 _MAX_SEARCHED_CHARS = 8_000_000
 _READ_AT_ONCE = 100
+_READERS_AT_ONCE = 4
 # What a note at the end of a result may take of its room.
 _NOTE_CHARS = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Texts:
-    """Files to search in: their paths and texts, and what was left out."""
+    """Files to search in: their paths and texts, what was left out, and the characters that there is room for yet."""
 
-    found: list[tuple[str, str]]
-    skipped: int
-    is_cut: bool
+    found: list[tuple[str, str]] = field(default_factory=list)
+    skipped: int = 0
+    room: int = _MAX_SEARCHED_CHARS
+    is_cut: bool = False
+
+    def add(self, files: Mapping[str, bytes]) -> None:
+        """Take in files in the order of their paths, until the first that there is no room for."""
+        for path, content in sorted(files.items()):
+            text = text_in(content) if len(content) <= _MAX_FILE_BYTES else None
+            if text is None:
+                self.skipped += 1
+                continue
+            self.room -= len(text)
+            if self.room < 0:
+                self.is_cut = True
+                return
+            self.found.append((path, text))
 
 
 class Toolbox:
@@ -61,6 +78,7 @@ class Toolbox:
         self._writable = writable
         self._max_chars = settings.max_result_chars
         self._searcher = searcher
+        self._readers = asyncio.Semaphore(_READERS_AT_ONCE)
         self._max_checks = settings.max_checks
         self._checks = 0
         self.tools: tuple[Tool, ...] = tools(with_checks=settings.run_checks)
@@ -83,7 +101,9 @@ class Toolbox:
             case ListFiles():
                 return self._listed(await self._chosen(request.glob))
             case ReadFile():
-                return numbered(request, await self._text(request.path), self._max_chars - _NOTE_CHARS)
+                async with self._readers:
+                    content = await self._content(request.path)
+                    return await asyncio.to_thread(_shown, request, content, self._max_chars - _NOTE_CHARS)
             case Search():
                 return await self._search(request)
             case RunChecks():
@@ -97,7 +117,7 @@ class Toolbox:
         if problem is not None:
             raise BadCallError(f"The glob {glob[:_NOTE_CHARS]!r} {problem}.")
         paths = await self._workspace.paths()
-        found = select(paths, (glob,))
+        found = await asyncio.to_thread(select, paths, (glob,))
         if not found:
             is_folder = any(path.startswith(f"{glob}/") for path in paths)
             hint = f" It is a folder: write {glob + '/'!r} for what is below it." if is_folder else ""
@@ -132,18 +152,11 @@ class Toolbox:
         namesakes = [each for each in paths if PurePosixPath(each).name == PurePosixPath(path).name][:3]
         return f" Did you mean {' or '.join(namesakes)}?" if namesakes else ""
 
-    async def _text(self, path: str) -> str:
-        text = text_in(await self._content(path))
-        if text is None:
-            raise BadCallError(
-                f"{path} is no UTF-8 text but a binary file or one in another encoding: it cannot be shown."
-            )
-        return text
-
     async def _search(self, request: Search) -> str:
         paths = await self._chosen(request.glob)
-        texts = await self._texts(paths)
-        found = await self._searcher.search(request.pattern, texts.found)
+        async with self._searcher.slots:
+            texts = await self._texts(paths)
+            found = await self._searcher.search(request.pattern, texts.found)
         if not found:
             found = [f"No line matches (files searched: {len(texts.found)})."]
         if texts.skipped:
@@ -153,21 +166,12 @@ class Toolbox:
         return self._whole_lines(found)
 
     async def _texts(self, paths: Sequence[str]) -> _Texts:
-        found: list[tuple[str, str]] = []
-        skipped = 0
-        room = _MAX_SEARCHED_CHARS
+        texts = _Texts()
         for start in range(0, len(paths), _READ_AT_ONCE):
-            files = await self._workspace.read(paths[start : start + _READ_AT_ONCE])
-            for path, content in sorted(files.items()):
-                text = text_in(content) if len(content) <= _MAX_FILE_BYTES else None
-                if text is None:
-                    skipped += 1
-                    continue
-                room -= len(text)
-                if room < 0:
-                    return _Texts(found, skipped, is_cut=True)
-                found.append((path, text))
-        return _Texts(found, skipped, is_cut=False)
+            await asyncio.to_thread(texts.add, await self._workspace.read(paths[start : start + _READ_AT_ONCE]))
+            if texts.is_cut:
+                break
+        return texts
 
     def _whole_lines(self, lines: Sequence[str]) -> str:
         """As many lines as there is room for."""
@@ -195,10 +199,11 @@ class Toolbox:
         content: bytes | None
         match request:
             case EditFile():
-                content, said = edited(request, await self._content(path)), f"edited {path}"
+                before = await self._content(path)
+                content, said = await asyncio.to_thread(edited, request, before), f"edited {path}"
             case WriteFile():
-                before = (await self._workspace.read([path])).get(path)
-                content, said = written(request.content, before), f"wrote {path}"
+                replaced = (await self._workspace.read([path])).get(path)
+                content, said = await asyncio.to_thread(written, request.content, replaced), f"wrote {path}"
             case DeleteFile():
                 await self._content(path)
                 content, said = None, f"deleted {path}"
@@ -223,3 +228,12 @@ class Toolbox:
             return text
         kept = limit - _NOTE_CHARS
         return f"{text[:kept]}\n[… {len(text) - kept} more characters]"
+
+
+def _shown(request: ReadFile, content: bytes, room: int) -> str:
+    text = text_in(content)
+    if text is None:
+        raise BadCallError(
+            f"{request.path} is no UTF-8 text but a binary file or one in another encoding: it cannot be shown."
+        )
+    return numbered(request, text, room)

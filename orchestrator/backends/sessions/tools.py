@@ -4,7 +4,9 @@
 
 What calls write goes into the workspace at once, which is private; what is handed in is what git states of it at the end, and
 nothing where the session failed. A session is bounded in turns, tokens, time and context (`ToolSettings`); one that ends at
-a limit with a change hands it in, since the gate judges it like any other. Calls of an answer that was cut off are never run:
+a limit with a change hands it in, since the gate judges it like any other. Where a model takes less than the settings think, the
+conversation is shortened once to half, and goes on. One answer is bounded too, in the calls that are run and in what they show:
+what is more is not run, or cut, and the model told. Calls of an answer that was cut off are never run:
 their arguments may be half of what was meant.
 
 The tools: `sessions.toolbox`. What is left out of a long conversation: `sessions.context`. What is recorded: `sessions.record`.
@@ -15,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from orchestrator.backends.sessions.context import context_tokens, fitted
+from orchestrator.backends.sessions.context import context_tokens, fitted, halved, room_for_results, within
 from orchestrator.backends.sessions.record import Record, failure_for
 from orchestrator.backends.sessions.searching import Searcher
 from orchestrator.backends.sessions.tool_calls import CHECKS, READS, WRITES, headline
@@ -42,8 +44,8 @@ You work with tools, in a copy of the repository that is yours alone.
 2. Change: with edit_file, write_file and delete_file. A change is in effect at once.
 {checks}{last}. End with one sentence that says what you did, in an answer without any call: that hands in your change.
 
-Only what the tools wrote counts; code in the text of an answer does nothing. There are {turns} turns at most. In a long session
-old results are left out of the conversation; call the tool again if you need one.
+Only what the tools wrote counts; code in the text of an answer does nothing. There are {turns} turns at most, and {calls} calls in one
+of them. In a long session old results are left out of the conversation; call the tool again if you need one.
 """
 _CHECKS = """\
 3. Check: run_checks says whether the change passes. Correct what fails, and run them again.
@@ -54,6 +56,8 @@ _CUT = (
 )
 _NO_CALL = "Your answer announces a call, but holds none that can be read. Call the tool again."
 _NOT_RUN = "This call was not run, since the answer was cut off."
+_TOO_LONG = "Read less at a time: a range of lines rather than a long file, a narrower search."
+_TOO_MANY = "not run: too many calls in one answer; ask again for what you need"
 
 
 class ToolBackend:
@@ -91,7 +95,9 @@ class ToolBackend:
         record = Record.begin(self._clock, meter)
         toolbox = Toolbox(workspace, prompt.writable, self._settings, self._searcher)
         offered = prompt.model_copy(update={"tools": toolbox.tools})
-        session = _Session(self._model, self._settings, record, toolbox, workspace, offered)
+        session = _Session(
+            self._model, self._settings, record, toolbox, workspace, offered, self._settings.max_context_tokens
+        )
         try:
             failure = await session.work()
         finally:
@@ -101,7 +107,10 @@ class ToolBackend:
 
 @dataclass(slots=True)
 class _Session:
-    """One conversation. `flaws` counts the last answers that could not be used, `ratio` is real tokens to estimated ones."""
+    """One conversation. `flaws` counts the last answers that could not be used, `ratio` is real tokens to estimated ones.
+
+    `context` is the budget of one request in tokens; it is halved once where the model takes less.
+    """
 
     model: ChatModel
     settings: ToolSettings
@@ -109,12 +118,14 @@ class _Session:
     toolbox: Toolbox
     workspace: CheckedWorkspace
     prompt: Prompt
+    context: int
     turns: int = 0
     tokens: int = 0
     last_tokens: int = 0
     ratio: float = 1.0
     flaws: int = 0
     has_warned: bool = False
+    is_halved: bool = False
 
     async def work(self) -> Failure | None:
         """Converse to the end; None when there is a change to hand in."""
@@ -123,7 +134,7 @@ class _Session:
             try:
                 completion = await self._ask()
             except BackendError as error:
-                failure = failure_for(error)
+                failure = self._failure(error)
                 return await self._handed_in(failure) if error.kind == "budget" else failure
             if completion.stop_reason == "refusal":
                 return Failure(reason="refused", feedback=f"The model refused: {_quoted(completion)}")
@@ -138,11 +149,18 @@ class _Session:
             limit = limit or self._limit()
         return await self._handed_in(self._stopped(limit))
 
+    def _failure(self, error: BackendError) -> Failure:
+        failure = failure_for(error)
+        if error.kind == "context_too_long" and self.turns > 1:
+            # The next attempt begins as this one did, and has to go on differently.
+            return failure.model_copy(update={"feedback": f"In turn {self.turns}: {failure.feedback}. {_TOO_LONG}"})
+        return failure
+
     async def _ask(self) -> Completion:
         self.turns += 1
-        self.prompt = fitted(self.prompt, self.settings.max_context_tokens, self.ratio)
+        self.prompt = fitted(self.prompt, self.context, self.ratio)
         self.record.meter.note = f"turn {self.turns}"
-        completion = await self.record.ask(self.model, self.prompt)
+        completion = await self._answered()
         usage = completion.usage
         estimate = context_tokens(self.prompt)
         # A limit that unknown costs switched off would be none.
@@ -154,15 +172,29 @@ class _Session:
             self.ratio = min(_MOST_RATIO, max(_LEAST_RATIO, usage.input_tokens / estimate))
         return completion
 
+    async def _answered(self) -> Completion:
+        """Ask, and once in a session again with less where it has grown too long for the model."""
+        try:
+            return await self.record.ask(self.model, self.prompt)
+        except BackendError as error:
+            if error.kind != "context_too_long" or self.is_halved:
+                raise
+            shorter, budget = halved(self.prompt, self.context, self.ratio)
+            if shorter == self.prompt:
+                raise
+        self.prompt, self.context, self.is_halved = shorter, budget, True
+        return await self.record.ask(self.model, self.prompt)
+
     async def _go_on(self, completion: Completion, flaw: Failure | None, *, is_last: bool) -> None:
         """Run what the answer calls, and put the answer and the results into the conversation."""
         turn = completion.turn
         if is_last:
             # Nobody would see what else comes of it.
-            await self._run([call for call in turn.calls if flaw is None and call.name in WRITES])
+            writes = [call for call in turn.calls if flaw is None and call.name in WRITES]
+            await self._run(writes[: self.settings.max_calls])
             return
         if flaw is None:
-            results = await self._run(turn.calls)
+            results = await self._results(turn)
         else:
             results = [ToolResult(call=call.id, text=_NOT_RUN, is_error=True) for call in turn.calls]
             turn = (
@@ -170,6 +202,13 @@ class _Session:
             )
         text = "\n\n".join(part for part in (flaw.feedback if flaw else "", self._warning()) if part)
         self.prompt = after(self.prompt, (turn, Message(role="user", text=text, results=tuple(results))))
+
+    async def _results(self, turn: Message) -> list[ToolResult]:
+        """Run as many calls as one answer may make; all results together have no more room than the conversation has."""
+        most = self.settings.max_calls
+        results = await self._run(turn.calls[:most])
+        results += [ToolResult(call=call.id, text=_TOO_MANY, is_error=True) for call in turn.calls[most:]]
+        return within(turn.calls, results, room_for_results(self.prompt, turn, self.context, self.ratio))
 
     async def _run(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         """Run calls in their order; those that only read and stand side by side run together."""
@@ -238,6 +277,7 @@ def _manner(settings: ToolSettings, max_output_tokens: int) -> Manner:
         checks=_CHECKS if settings.run_checks else "",
         last=4 if settings.run_checks else 3,
         turns=settings.max_turns,
+        calls=settings.max_calls,
     )
     return Manner(answer=answer, shows="files" if settings.show_files else "paths", max_output_tokens=max_output_tokens)
 

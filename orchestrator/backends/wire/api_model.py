@@ -23,7 +23,7 @@ from orchestrator.backends.wire.calls import CallDraft, settled
 from orchestrator.backends.wire.faults import FaultTeller, Reported, clean_key
 from orchestrator.backends.wire.sse import json_events
 from orchestrator.backends.wire.streams import Progress, Watch, fields, mended
-from orchestrator.backends.wire.wire_faults import WIRE_ERRORS, fault_in
+from orchestrator.backends.wire.wire_faults import WIRE_ERRORS, fault_in, is_unsent
 from orchestrator.core.chat import Completion, Prompt, ToolCall
 from orchestrator.core.errors import BackendError, BackendFault
 from orchestrator.core.values import StopReason, Usage
@@ -238,7 +238,7 @@ class ApiModel(ABC):
         if error is not None:
             kind, what = fault_in(self.faults, error)
             cause = error.__cause__ or error
-            return self._teller.broken(kind, what, str(cause) or type(cause).__name__)
+            return self._teller.broken(kind, what, str(cause) or type(cause).__name__, is_unsent=is_unsent(error))
         if reply.stop_reason is None:
             return self._teller.broken("malformed_response", "the answer ended without a known stop reason")
         if reply.usage is None:

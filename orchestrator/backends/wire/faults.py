@@ -190,10 +190,12 @@ class FaultTeller:
             self._text(meaning, f"({status}){self.quoted(failure.message)}"), kind=meaning, retry_after_s=wait_s
         )
 
-    def broken(self, kind: BackendFault, what: str, detail: str = "") -> BackendError:
+    def broken(self, kind: BackendFault, what: str, detail: str = "", *, is_unsent: bool = False) -> BackendError:
         """An error of the connection or of the answer's form."""
         return BackendError(
-            f"{self.settings.model} at {self.settings.base_url}: {what}{self.quoted(detail)}", kind=kind
+            f"{self.settings.model} at {self.settings.base_url}: {what}{self.quoted(detail)}",
+            kind=kind,
+            is_unsent=is_unsent,
         )
 
     def quoted(self, text: str) -> str:

@@ -31,6 +31,17 @@ WIRE_FAULTS: Mapping[type[Exception], tuple[BackendFault, str]] = {
     RecursionError: ("malformed_response", "the answer is nested too deeply"),
     OSError: ("transient", "the connection failed"),
 }
+UNSENT: tuple[type[Exception], ...] = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+    httpx2.InvalidURL,
+    UnicodeEncodeError,
+)
+"""What happens before anything of a request was sent."""
 WIRE_ERRORS: tuple[type[Exception], ...] = (httpx2.HTTPError, *WIRE_FAULTS)
 
 
@@ -42,3 +53,13 @@ def fault_in(
         if issubclass(kind, Exception) and kind in table:
             return table[kind]
     return "transient", f"unknown failure {type(error).__name__}"
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Whether an exception, or one that caused it, happened before anything was sent."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UNSENT):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
