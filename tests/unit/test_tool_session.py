@@ -45,7 +45,7 @@ class Session:
         self.clock = FakeClock(now=5_000.0)
         self.model = ScriptedModel(*script)
         self.workspace = MemoryWorkspace(FILES, **({} if verdict is None else {"verdict": verdict}))
-        self.meter = Meter(left=left)
+        self.meter = Meter(given=left, left=left)
         metered = MeteredModel(self.model, NoTariff())
         self.backend = ToolBackend(metered, self.clock, ToolSettings(**settings), max_output_tokens=max_output_tokens)
         self.prompt = prompt_for(writable=writable)
@@ -355,9 +355,10 @@ async def test_what_cannot_be_made_shorter_is_not_asked_again():
     assert len((await run(CHANGE, busy("context_too_long"), DONE)).model.prompts) == 2
 
 
-async def test_what_concerns_every_subtask_stops_the_run():
-    with pytest.raises(BackendError):
-        await run(CHANGE, busy("auth"))
+async def test_what_concerns_every_subtask_stops_the_run_and_what_it_cost_is_told():
+    generation = (await run(CHANGE, busy("auth"))).generation
+    assert (generation.failure.reason, generation.fault.kind) == ("stopped", "auth")
+    assert generation.usage.cost_usd == 0.5
 
 
 async def test_when_the_budget_is_used_up_a_change_is_handed_in():
@@ -376,7 +377,7 @@ async def test_the_allowance_of_the_attempt_ends_it_in_the_same_way():
     usage = Usage(requests=1, input_tokens=14_000, output_tokens=1_000)
     session = await run(*[calls(read(), usage=usage)] * 9, left=Allowance(tokens=45_000))
     assert session.failure.reason == "budget"
-    assert session.failure.needed.tokens > session.meter.left.tokens > 0
+    assert session.failure.needed.tokens > session.meter.given.tokens > session.meter.left.tokens > 0
 
 
 @pytest.mark.parametrize("made", [[CHECK], [read(), read("b.py")]])
@@ -410,7 +411,7 @@ async def test_cancelling_leaves_no_task_behind(where):
         session.workspace.read = forever
     if where == "check":
         session.workspace.check = forever
-    async with asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(session.run())
         await reached.wait()
         assert session.meter.note.startswith("turn 2" if where == "again" else "turn 1")

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.backends.sessions import search_worker, searching
@@ -146,6 +146,7 @@ _ANY = st.recursive(
 )
 
 
+@settings(deadline=None)  # a call may start a process, which takes what the machine has to spare
 @given(
     st.sampled_from(["list_files", "read_file", "edit_file", "write_file", "delete_file", "search", "x\udc00"]),
     st.dictionaries(st.sampled_from(["path", "glob", "search", "replace", "content", "first_line", "z"]), _ANY),

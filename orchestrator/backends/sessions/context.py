@@ -12,6 +12,7 @@ A provider's prompt cache holds a prefix that is the same as before, and to leav
 at once, and then nothing for a good while.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -51,12 +52,7 @@ def fitted(prompt: Prompt, max_tokens: int, ratio: float = 1.0) -> Prompt:
     for part in sorted(_parts(messages), key=lambda part: not part.is_stale):
         if excess <= 0:
             break
-        before = messages[part.turn]
-        shorter = _without_result(messages, part) if part.kind == "result" else _without_texts(before, part.place)
-        saved = len(before.whole) - len(shorter.whole)
-        if saved > 0:
-            messages[part.turn] = shorter
-            excess -= saved
+        excess -= _leave_out_result(messages, part) if part.kind == "result" else _leave_out_texts(messages, part)
     return prompt.model_copy(update={"messages": tuple(messages)})
 
 
@@ -144,20 +140,30 @@ def _path(call: ToolCall) -> str:
     return path if isinstance(path, str) else ""
 
 
-def _without_result(messages: list[Message], part: _Part) -> Message:
+def _leave_out_result(messages: list[Message], part: _Part) -> int:
+    """Put a line in a result's place where that is shorter; return the characters saved."""
     message, call = messages[part.turn], messages[part.turn - 1].calls[part.place]
     stub = f"[result of {headline(call)} left out to keep the context small; call it again if you need it]"
     results = list(message.results)
+    saved = len(results[part.place].text) - len(stub)
+    if saved <= 0:
+        return 0
     results[part.place] = results[part.place].model_copy(update={"text": stub})
-    return message.model_copy(update={"results": tuple(results)})
+    messages[part.turn] = message.model_copy(update={"results": tuple(results)})
+    return saved
 
 
-def _without_texts(message: Message, place: int) -> Message:
-    call = message.calls[place]
+def _leave_out_texts(messages: list[Message], part: _Part) -> int:
+    """Put a word in the place of each long text in a call; return the characters saved."""
+    message = messages[part.turn]
+    call = message.calls[part.place]
     arguments = {name: _short(value) if name in _TEXTS else value for name, value in call.arguments.items()}
+    if arguments == call.arguments:
+        return 0
     calls = list(message.calls)
-    calls[place] = call.model_copy(update={"arguments": arguments})
-    return message.model_copy(update={"calls": tuple(calls)})
+    calls[part.place] = call.model_copy(update={"arguments": arguments})
+    messages[part.turn] = message.model_copy(update={"calls": tuple(calls)})
+    return len(json.dumps(dict(call.arguments))) - len(json.dumps(arguments))
 
 
 def _short(value: object) -> object:

@@ -40,7 +40,7 @@ _MAX_NAMED = 20
 _MAX_FILE_BYTES = 1_000_000
 _MAX_SEARCHED_CHARS = 8_000_000
 _READ_AT_ONCE = 100
-_READERS_AT_ONCE = 4
+_READERS_AT_ONCE = 2
 # What a note at the end of a result may take of its room.
 _NOTE_CHARS = 200
 

@@ -91,7 +91,7 @@ class ToolBackend:
         return self._manner
 
     async def generate(self, prompt: Prompt, workspace: CheckedWorkspace, meter: Meter) -> Generation:
-        """Work until the model is done, or a limit is reached. Raises `BackendError` only for what no other attempt could cure."""
+        """Work until the model is done, or a limit is reached; what no other attempt could cure is its `fault`."""
         record = Record.begin(self._clock, meter)
         toolbox = Toolbox(workspace, prompt.writable, self._settings, self._searcher)
         offered = prompt.model_copy(update={"tools": toolbox.tools})
