@@ -4,9 +4,9 @@ Both laws say that the time one agent spends for a unit of work, y = N / X(N), g
 
     y = a + b (N-1) + c N(N-1)        USL (Gunther 1993): γ = 1/a, α = b/a, β = c/a        Amdahl (1967): c = 0, s = b/a <= 1
 
-So α, β, s and N*² = (a-b)/c are ratios of the coefficients of a straight line, which `relative` fits and limits: no starting values,
-no local minima. The intervals cover at least as often as they say, with three repeats, with one, and where runs with many agents
-scatter more than runs with few; what was measured is in `docs/decisions/0008-statistics.md`.
+So α, β, s and N*² = (a-b)/c are ratios of the coefficients of a straight line, which `relative` fits and limits without starting
+values. The intervals cover as often as they say or more, with three repeats, with one, and where runs with many agents scatter more than
+runs with few; what was measured is in `docs/decisions/0008-statistics.md`.
 """
 
 from collections.abc import Sequence
@@ -118,7 +118,9 @@ def _columns(runs: Sequence[RunThroughput]) -> tuple[Floats, Floats]:
 
 def _peak(line: Line, alpha: float, coherency: Interval, level: float) -> Interval | Refusal:
     """N* = √((1-α)/β), from Fieller's limits of its square."""
-    if coherency.low is None or coherency.low <= 0 or not coherency.estimate:
+    if coherency.low is None:
+        return Refusal(reason=f"β has no interval: {coherency.reason}")
+    if coherency.low <= 0 or not coherency.estimate:
         return Refusal(reason="the interval of β does not exclude 0, so there may be no peak")
     if alpha >= 1:
         return Refusal(reason="throughput falls from the first agent on, as α is 1 or more")
