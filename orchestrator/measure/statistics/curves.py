@@ -5,8 +5,8 @@ Both laws say that the time one agent spends for a unit of work, y = N / X(N), g
     y = a + b (N-1) + c N(N-1)        USL (Gunther 1993): γ = 1/a, α = b/a, β = c/a        Amdahl (1967): c = 0, s = b/a <= 1
 
 So α, β, s and N*² = (a-b)/c are ratios of the coefficients of a straight line, which `relative` fits and limits without starting
-values. The intervals cover as often as they say or more, with three repeats, with one, and where runs with many agents scatter more than
-runs with few; what was measured is in `docs/decisions/0008-statistics.md`.
+values. A 95 % interval covered 93 to 99 % in all that was simulated: with one repeat, with three,
+and where runs with many agents scatter more than runs with few (`docs/decisions/0008-statistics.md`).
 """
 
 from collections.abc import Sequence
