@@ -115,7 +115,7 @@ def whatif(
     What was measured under the same limits stands beside it. Figures are those of the recorded tries and gates;
     docs/measurement.md says what is assumed.
 
-    Examples: orchestrate whatif last --agents 16,32 --gate-slots 8 --cores 8 · orchestrate whatif last -n 10000 --replicate 5000
+    Examples: orchestrate whatif last --agents 16,32 --gate-slots 8 --cores 8 · orchestrate whatif last -n 10000 --replicate 500
     """
     if calibrate and gate_slowdown is not None:
         raise typer.BadParameter("either fit it or say it", param_hint="--calibrate, --gate-slowdown")

@@ -1,7 +1,8 @@
 """An event loop whose clock jumps: waiting costs no time, and a loop with nothing left to do is a deadlock, not a hang.
 
 The driver and every coroutine run on it unchanged; only `loop.time()` is another one. It starts at 0 and moves when everybody
-waits, straight to the next timer. So a run of hours takes what its decisions take, and takes the same course each time.
+waits, straight to the next timer; of timers for the same moment, the one that was set first goes off first. So a run of hours takes
+what its decisions take, and takes the same course each time.
 
 Work in threads (`run_in_executor`, `asyncio.to_thread`) is real: virtual time stands still until it has answered, so what comes
 of it does not depend on how fast this machine is.
@@ -9,9 +10,11 @@ of it does not depend on how fast this machine is.
 
 import asyncio
 import selectors
-from asyncio import Future
+from asyncio import Future, TimerHandle
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import Context
+from itertools import count
 from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
@@ -22,6 +25,18 @@ _GRACE_S = 0.2  # a thread that the loop did not start may still have something 
 
 class DeadlockError(RuntimeError):
     """Nothing can run and no timer is set."""
+
+
+class _Moment(float):
+    """When a timer goes off. Equal ones keep the order in which they were set, which a heap of plain numbers does not."""
+
+    __slots__ = ("number",)
+    number: int
+
+    def __lt__(self, other: float, /) -> bool:
+        if isinstance(other, _Moment) and self == other:
+            return self.number < other.number
+        return super().__lt__(other)
 
 
 class _JumpingSelector(selectors.SelectSelector):
@@ -53,11 +68,20 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
+        self._timers = count()
         super().__init__(self._jumping)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._jumping.now
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> TimerHandle:
+        """Set a timer, as always; see above for those of the same moment."""
+        moment = _Moment(when)
+        moment.number = next(self._timers)
+        return super().call_at(moment, callback, *args, context=context)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> Future[T]:
         """Run in a thread, as always; until it has answered, no virtual time passes."""

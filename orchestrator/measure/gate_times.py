@@ -9,7 +9,7 @@ checks. Those that overlapped slowed each other down, which `contention` takes o
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
+from statistics import fmean, median
 
 from orchestrator.core.events import (
     BatchMerged,
@@ -76,6 +76,15 @@ class GateTimes:
     refused: tuple[tuple[PatchJudged, float], ...]
     conflict_s: float
     stretches: tuple[Stretch, ...]
+
+    @property
+    def mean_gate_s(self) -> float | None:
+        """What a gate that ran checks took on average, in the company that it had; None where there was none."""
+        works = zip(self.trees, self.stretches[len(self.set_ups) :], strict=True)
+        took = [
+            end - start for tree, (start, end) in works if isinstance(tree.event, PatchJudged) and tree.verdict.checks
+        ]
+        return fmean(took) if took else None
 
 
 @dataclass(slots=True)

@@ -15,11 +15,18 @@ from orchestrator.measure.recorded import Recorded
 
 
 class Measured(Value):
-    """Runs of the same task, base, backend and seed under the same limits; `wall_s` is their median."""
+    """Runs of the same task, base, backend and seed under the same limits; `wall_s` is their median.
+
+    `gates_slower` is the median of how many times longer a gate took there than here: where that is far from 1, the machine was
+    busier, or less busy, than the one that the simulation assumes.
+    """
 
     runs: tuple[RunId, ...]
     wall_s: float
+    least_s: float
+    most_s: float
     error: float
+    gates_slower: float | None
 
 
 class WhatIfRow(Value):

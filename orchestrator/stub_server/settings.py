@@ -111,6 +111,7 @@ class ServerSettings(Value):
     limit_burst_s: float = Field(
         default=60.0,
         gt=0,
+        le=86_400,
         description="Seconds' worth of a limit that may be used at once; providers allow from 1 to 60.",
     )
     later_limits: tuple[LaterLimits, ...] = Field(

@@ -4,9 +4,12 @@ from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.text import Text
 
-from orchestrator.measure.whatif import Assumptions, RecordFacts, WhatIf, WhatIfRow
+from orchestrator.core.values import RunId
+from orchestrator.measure.whatif import Assumptions, Measured, RecordFacts, WhatIf, WhatIfRow
 from orchestrator.views.fitting import Column, FittedTable
 from orchestrator.views.text import clean, count, one_line, percent, plural, seconds
+
+_BUSY = 1.3
 
 
 def whatif_table(answer: WhatIf) -> RenderableType:
@@ -24,6 +27,8 @@ def whatif_table(answer: WhatIf) -> RenderableType:
             Column("binds", 2),
             Column("measured", justify="right"),
             Column("error", justify="right"),
+            Column("in", 4),
+            Column("gates took", 5, "right"),
             Column("ended by", 3),
         )
     )
@@ -36,11 +41,6 @@ def whatif_table(answer: WhatIf) -> RenderableType:
 
 
 def _cells(row: WhatIfRow, answer: WhatIf) -> tuple[str | Text, ...]:
-    measured, error = "", ""
-    if row.measured is not None:
-        runs = row.measured.runs
-        which = "itself" if runs == (answer.simulated_from,) else plural(len(runs), "run")
-        measured, error = f"{seconds(row.measured.wall_s)} ({which})", f"{100 * row.measured.error:+.0f} %"
     return (
         "serial" if row.is_serial else f"{row.agents:,}",
         f"{row.gate_slots:,}",
@@ -51,10 +51,20 @@ def _cells(row: WhatIfRow, answer: WhatIf) -> tuple[str | Text, ...]:
         f"{row.conflicts:,}" if row.conflicts else "",
         f"{row.extrapolated:,}" if row.extrapolated else "",
         row.binds,
-        measured,
-        error,
+        *_measured(row.measured, answer.simulated_from),
         "" if row.finished == "completed" else row.finished.replace("_", " "),
     )
+
+
+def _measured(measured: Measured | None, itself: RunId) -> tuple[str, str, str, str]:
+    """The wall time, the error, where they come from, and how much longer gates took there."""
+    if measured is None:
+        return "", "", "", ""
+    runs = measured.runs
+    which = "itself" if runs == (itself,) else plural(len(runs), "run")
+    spread = f", {seconds(measured.least_s)} to {seconds(measured.most_s)}" if len(runs) > 1 else ""
+    slower = "" if measured.gates_slower is None else f"{measured.gates_slower:.1f} × as long"
+    return seconds(measured.wall_s), f"{100 * measured.error:+.0f} %", f"{which}{spread}", slower
 
 
 def _one_agent(answer: WhatIf) -> Text:
@@ -68,7 +78,24 @@ def _one_agent(answer: WhatIf) -> Text:
 
 def _notes(answer: WhatIf) -> list[str]:
     record, assumed = answer.record, answer.assumptions
-    return [*_assumed(assumed, record), *_unfinished(record), *_siblings(record), *_left_out(record, assumed)]
+    return [
+        *_assumed(assumed, record),
+        *_unfinished(record),
+        *_siblings(record),
+        *_left_out(record, assumed),
+        *_busy_machines(answer),
+    ]
+
+
+def _busy_machines(answer: WhatIf) -> list[str]:
+    """Why a measurement may not be what was simulated."""
+    found = [row.measured.gates_slower for row in answer.rows if row.measured and row.measured.gates_slower]
+    if all(slower < _BUSY for slower in found):
+        return []
+    return [
+        f"gates of the measured runs took up to {max(found):.1f} × as long as simulated: other work was on their cores, "
+        "or --gate-slowdown is too small here"
+    ]
 
 
 def _assumed(assumed: Assumptions, record: RecordFacts) -> list[str]:

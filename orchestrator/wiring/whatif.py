@@ -153,8 +153,18 @@ def _assumptions(record: Recorded, terms: Terms, question: Question) -> Assumpti
 def _beside(made: Schedule, known: Sequence[_Sibling]) -> Measured | None:
     if not known:
         return None
-    wall_s = median(each.record.wall_s for each in known)
-    return Measured(runs=tuple(each.run for each in known), wall_s=wall_s, error=made.wall_s / wall_s - 1)
+    walls = [each.record.wall_s for each in known]
+    wall_s = median(walls)
+    gates = [seconds for each in known if (seconds := each.record.times.mean_gate_s) is not None]
+    gate_s = made.tally.beside_s / made.tally.checked if made.tally.checked else 0.0
+    return Measured(
+        runs=tuple(each.run for each in known),
+        wall_s=wall_s,
+        least_s=min(walls),
+        most_s=max(walls),
+        error=made.wall_s / wall_s - 1,
+        gates_slower=median(gates) / gate_s if gates and gate_s > 0 else None,
+    )
 
 
 def _record(folder: RunFolder, entries: Sequence[Entry], contention: Contention) -> Recorded:

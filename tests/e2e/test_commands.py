@@ -334,7 +334,7 @@ def test_gc_keeps_what_can_go_on_and_removes_what_is_old(project):
     assert "Nothing to remove" in project.run("gc").stderr
     for seed in range(3):
         project.run("run", "task.yaml", "-b", "instant", "--seed", seed)
-    project.run("run", "task.yaml", "-b", "instant", "--agents", "1", "--max-tokens", "1")
+    project.run("run", "task.yaml", "-b", "instant", "--agents", "1", "--max-attempts", "1")
     assert len(project.folders()) == 4
     assert "would be removed" in project.run("gc", "--keep", "1", "--dry-run").stdout
     assert len(project.folders()) == 4

@@ -164,7 +164,8 @@ def test_a_run_that_has_ended_or_whose_task_has_changed_is_not_resumed(project):
 
 
 def test_a_limit_ends_the_run_with_1_and_resume_with_more_goes_on(project):
-    stopped = project.run("run", "task.yaml", "-b", "instant", "--agents", "1", "--max-tokens", "600")
+    project.profile("short", max_output_tokens=300)
+    stopped = project.run("run", "task.yaml", "-b", "short", "--agents", "1", "--max-tokens", "23400")
     assert stopped.returncode == 1
     assert project.summary()["finished"] == "token_limit"
     assert 0 < project.summary()["merged"] < 4

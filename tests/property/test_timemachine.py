@@ -10,11 +10,10 @@ from orchestrator.core.transitions import Phase
 from orchestrator.engine.timemachine.account import Account, Quotas
 from orchestrator.engine.timemachine.cores import SharedCores
 from orchestrator.engine.timemachine.schedule import Terms, schedule
-from orchestrator.journal.memory import MemoryJournal
 from orchestrator.measure.contention import Contention, alone_s
 from orchestrator.measure.recorded import recorded
 from tests.property.test_crashes import build, names, run_with_deaths
-from tests.recorded_world import PLENTY, events_of, made
+from tests.recorded_world import PLENTY, made
 from tests.simulation import Fate
 from tests.virtual_time import run_virtually
 
@@ -29,16 +28,6 @@ fate = st.builds(
 fates = st.dictionaries(st.sampled_from(names), fate, max_size=7)
 edges = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), max_size=6)
 limits = st.tuples(st.integers(1, 6), st.integers(1, 3))
-
-
-@given(fates, edges, limits)
-def test_under_its_own_limits_a_run_is_repeated_event_by_event(fates, edges, own):
-    agents, gate_slots = own
-    entries = made(build(edges), fates, agents=agents, gate_slots=gate_slots)
-    journal = MemoryJournal()
-    found = schedule(recorded(entries, PLENTY), Terms(agents=agents, gate_slots=gate_slots), journal)
-    assert events_of(list(journal.entries())) == events_of(entries)
-    assert found.extrapolated == 0
 
 
 @given(fates, edges, limits, limits, st.floats(1.0, 2.0))

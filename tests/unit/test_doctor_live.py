@@ -104,8 +104,6 @@ async def test_nobody_there_and_a_key_that_no_header_can_carry_are_told(api):
         taken.bind(("127.0.0.1", 0))  # and not listening
         nowhere = f"http://127.0.0.1:{taken.getsockname()[1]}"
         assert "base_url" in (await ask(api, nowhere)).advice
-        found = await ask(api, "http://[::1")
-        assert found.detail.startswith("invalid request: base_url is no URL")
         found = await ask(api, nowhere, key="two words")
     assert found.detail.startswith("auth: ")
     assert "two words" not in found.model_dump_json()

@@ -13,6 +13,7 @@ from orchestrator.engine.timemachine.replay import Scales
 from orchestrator.engine.timemachine.schedule import Terms, schedule
 from orchestrator.engine.timemachine.script import Script
 from orchestrator.journal.memory import MemoryJournal
+from orchestrator.measure.calibration import calibrated
 from orchestrator.measure.contention import Contention
 from orchestrator.measure.recorded import recorded
 from orchestrator.measure.summary import summarize
@@ -186,6 +187,20 @@ def test_ten_thousand_agents_of_three_steps_are_simulated():
     found = schedule(record, Terms(agents=10_000, gate_slots=1_000, copies=10_000, quotas=quotas, contention=PLENTY))
     assert len(found.merged) == 30_000
     assert found.binds == "integration"
+
+
+# What company costs, found again
+
+
+def test_the_slowdown_of_a_machine_is_found_again_from_a_serial_run_and_a_crowded_one():
+    alone = record_of(
+        crowd(12), {f"s{n}": Fate(generate_s=1.0, judge_s=2.0 + n % 3) for n in range(12)}, is_serial=True
+    )
+    journal = MemoryJournal()
+    schedule(alone, Terms(agents=12, gate_slots=2, contention=Contention(2, 1.6)), journal)
+    crowded = recorded(list(journal.entries()), PLENTY)
+    assert calibrated(alone, [crowded], cores=2) == pytest.approx(1.6, abs=1e-3)
+    assert calibrated(alone, [alone], cores=2) is None
 
 
 # A machine's cores

@@ -34,6 +34,19 @@ def test_timers_go_off_in_their_order_at_their_times():
     assert run_virtually(main()) == [(0.0, 0.0), (0.5, 0.5), (3.25, 3.25), (5.0, 5.0)]
 
 
+def test_timers_of_the_same_moment_go_off_in_the_order_in_which_they_were_set():
+    async def main():
+        seen, loop = [], asyncio.get_running_loop()
+        for number in range(200):
+            loop.call_at(1.0, seen.append, number)
+            loop.call_at(0.5 + number / 1_000, lambda: None)
+            loop.call_later(1.0 + number / 1_000, lambda: None).cancel()
+        await asyncio.sleep(2.0)
+        return seen
+
+    assert run_virtually(main()) == list(range(200))
+
+
 def test_a_loop_that_waits_for_nothing_says_so_instead_of_hanging():
     async def main():
         await asyncio.Event().wait()

@@ -38,13 +38,18 @@ _NO_FAILURE = Failure(reason="no_change", feedback="")
 
 @dataclass(slots=True)
 class Tally:
-    """What was done: seconds as they would take alone, counts, and tokens (unknown ones are 0). `own_s` is by subtask."""
+    """What was done: seconds as they would take alone, counts, and tokens (unknown ones are 0). `own_s` is by subtask.
+
+    `beside_s` is what the gates that ran checks took, one beside the other, and `checked` how many these are.
+    """
 
     generate_s: float = 0.0
     judge_s: float = 0.0
     integrate_s: float = 0.0
     attempts: int = 0
     gates: int = 0
+    checked: int = 0
+    beside_s: float = 0.0
     batches: int = 0
     conflicts: int = 0
     requests: int = 0
@@ -152,12 +157,20 @@ class Replay:
                 raise ValueError(f"the try of {name!r} that is judged proposed nothing")
             seconds = own.plays.judged.alone_s * self._scales.gate
             verdict = own.plays.judged.verdict
-            if verdict.checks:
-                await self._prepared()
-            await self._cores.work(seconds)
+            await self._checked(seconds, verdict)
         tally.judge_s += seconds
         tally.spend(name, seconds)
         return PatchJudged(subtask=name, attempt=job.attempt, verdict=verdict)
+
+    async def _checked(self, seconds: float, verdict: Verdict) -> None:
+        if not verdict.checks:
+            await self._cores.work(seconds)
+            return
+        await self._prepared()
+        began = asyncio.get_running_loop().time()
+        await self._cores.work(seconds)
+        self.tally.beside_s += asyncio.get_running_loop().time() - began
+        self.tally.checked += 1
 
     async def _prepared(self) -> None:
         """Trees are handed out once the set-up is done; whoever comes first does it."""
